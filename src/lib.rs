@@ -1,0 +1,9 @@
+pub mod domain;
+pub mod store;
+pub mod cpu;
+pub mod merge;
+pub mod dispatch;
+pub mod aws;
+pub mod source;
+pub mod sink;
+pub mod report;

@@ -1,0 +1,275 @@
+//! The tree strategy: neighbouring answers are merged in groups, the merged ones again, until one is left.
+//!
+//! Groups of a level differ by at most one in size, so that no merge call works on a lonely leftover. The shape
+//! depends on the number of chunks and the fan-in only, never on the order in which answers arrive.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::domain::CallId;
+
+/// Which calls there are and what each of them merges. Level 0 is the map stage, one call a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// For each level above the map stage, for each call, the calls of the level below that it merges.
+    levels: Vec<Vec<Range<u32>>>,
+    leaves: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// A level that merges one answer at a time would never shrink.
+    #[error("a merge must take at least 2 answers, not {fan_in}")]
+    FanIn { fan_in: u32 },
+}
+
+impl Shape {
+    /// A tree over `leaves` answers with at most `fan_in` of them a call. One leaf needs no merge.
+    pub fn tree(leaves: u32, fan_in: u32) -> Result<Shape, ShapeError> {
+        if fan_in < 2 && leaves > 1 {
+            return Err(ShapeError::FanIn { fan_in });
+        }
+        let mut levels = Vec::new();
+        let mut width = leaves;
+        while width > 1 {
+            let groups = width.div_ceil(fan_in);
+            levels.push((0..groups).map(|i| bound(i, width, groups)..bound(i + 1, width, groups)).collect());
+            width = groups;
+        }
+        Ok(Shape { levels, leaves })
+    }
+
+    /// No merge calls: the answers stand side by side.
+    pub fn flat(leaves: u32) -> Shape {
+        Shape { levels: Vec::new(), leaves }
+    }
+
+    pub fn leaves(&self) -> u32 {
+        self.leaves
+    }
+
+    /// Merge levels above the map stage.
+    pub fn depth(&self) -> u32 {
+        self.levels.len() as u32
+    }
+
+    pub fn merge_calls(&self) -> u64 {
+        self.fan_ins().count() as u64
+    }
+
+    /// How many answers each merge call takes, level by level. A group of one (an odd width in pairs) needs no call.
+    pub fn fan_ins(&self) -> impl Iterator<Item = u32> {
+        self.levels.iter().flatten().map(|group| group.len() as u32).filter(|&n| n > 1)
+    }
+
+    /// The calls whose answers `call` merges; empty for a map call.
+    pub fn inputs(&self, call: CallId) -> impl Iterator<Item = CallId> + use<> {
+        let group = match call.level.checked_sub(1) {
+            Some(level) => self.levels[level as usize][call.index as usize].clone(),
+            None => 0..0,
+        };
+        group.map(move |index| CallId { level: call.level - 1, index })
+    }
+
+    fn parent(&self, call: CallId) -> Option<CallId> {
+        let level = self.levels.get(call.level as usize)?;
+        let index = level.partition_point(|group| group.end <= call.index);
+        Some(CallId { level: call.level + 1, index: index as u32 })
+    }
+}
+
+/// The start of group `i` when `width` answers are dealt evenly into `groups`.
+fn bound(i: u32, width: u32, groups: u32) -> u32 {
+    (u64::from(i) * u64::from(width) / u64::from(groups)) as u32
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model's text, whole.
+    Whole(String),
+    /// Text that ends too early or was withheld in part, and why.
+    Cut { text: String, reason: String },
+    /// No text, and why.
+    Missing { reason: String },
+}
+
+/// What stands for a call in the level above.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+}
+
+/// The state of one document's merge: takes outcomes in any order, says which call became ready.
+#[derive(Debug)]
+pub struct Tree {
+    shape: Shape,
+    /// Answers that are not merged yet. Merged ones are dropped: memory holds one level, not the tree.
+    answers: BTreeMap<CallId, Option<Answer>>,
+    /// What is not whole, for the coverage receipt.
+    faults: BTreeMap<CallId, String>,
+}
+
+impl Tree {
+    pub fn new(shape: Shape) -> Self {
+        Tree { shape, answers: BTreeMap::new(), faults: BTreeMap::new() }
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Calls that are not whole, with the reason of each.
+    pub fn faults(&self) -> &BTreeMap<CallId, String> {
+        &self.faults
+    }
+
+    /// Books the outcome of `call` and returns the merge call that it made ready, if it was the last of its group.
+    pub fn finish(&mut self, call: CallId, outcome: Outcome) -> Option<CallId> {
+        let answer = match outcome {
+            Outcome::Whole(text) => Some(Answer { text }),
+            Outcome::Cut { text, reason } => {
+                self.faults.insert(call, reason);
+                Some(Answer { text })
+            }
+            Outcome::Missing { reason } => {
+                self.faults.insert(call, reason);
+                self.fallback(call)
+            }
+        };
+        for input in self.shape.inputs(call) {
+            self.answers.remove(&input);
+        }
+        self.answers.insert(call, answer);
+        self.climb(call)
+    }
+
+    /// The parent of `call` if all of its inputs are in. A parent with fewer than two answers below has nothing to
+    /// merge: it takes over what there is without a call, and the climb goes on.
+    fn climb(&mut self, mut call: CallId) -> Option<CallId> {
+        loop {
+            let parent = self.shape.parent(call)?;
+            if !self.shape.inputs(parent).all(|input| self.answers.contains_key(&input)) {
+                return None;
+            }
+            if self.inputs(parent).nth(1).is_some() {
+                return Some(parent);
+            }
+            let only = self.fallback(parent);
+            for input in self.shape.inputs(parent) {
+                self.answers.remove(&input);
+            }
+            self.answers.insert(parent, only);
+            call = parent;
+        }
+    }
+
+    /// The answers that `call` is to merge, in the order of the document. Missing ones are left out.
+    pub fn inputs(&self, call: CallId) -> impl Iterator<Item = &Answer> {
+        self.shape.inputs(call).filter_map(|input| self.answers.get(&input)?.as_ref())
+    }
+
+    /// All answers of the top level, once nothing is left to do: one for a tree, one a chunk for a flat shape.
+    pub fn result(&self) -> Vec<&Answer> {
+        self.answers.values().flatten().collect()
+    }
+
+    /// What stands in for a merge that failed: its inputs, side by side.
+    fn fallback(&self, call: CallId) -> Option<Answer> {
+        let texts: Vec<&str> = self.inputs(call).map(|answer| answer.text.as_str()).collect();
+        (!texts.is_empty()).then(|| Answer { text: texts.join("\n\n") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Runs a tree to its end, taking ready calls in the order that `pick` chooses. A map call answers `[its number]`, a
+    /// merge call the answers below it, joined; calls in `failing` fail.
+    fn run(shape: Shape, failing: &[CallId], mut pick: impl FnMut(usize) -> usize) -> (Tree, u64) {
+        let mut ready: Vec<CallId> = (0..shape.leaves()).map(|index| CallId { level: 0, index }).collect();
+        let (mut tree, mut calls) = (Tree::new(shape), 0);
+        while !ready.is_empty() {
+            let call = ready.swap_remove(pick(ready.len()) % ready.len());
+            calls += 1;
+            let text = match call.level {
+                0 => format!("[{}]", call.index),
+                _ => tree.inputs(call).map(|a| a.text.as_str()).collect(),
+            };
+            let outcome = if failing.contains(&call) {
+                Outcome::Missing { reason: "denied".into() }
+            } else {
+                Outcome::Whole(text)
+            };
+            ready.extend(tree.finish(call, outcome));
+        }
+        (tree, calls)
+    }
+
+    fn all(leaves: u32) -> String {
+        (0..leaves).map(|i| format!("[{i}]")).collect()
+    }
+
+    #[test]
+    fn a_hundred_chunks_need_two_levels_of_ten() {
+        let shape = Shape::tree(100, 10).unwrap();
+        assert_eq!((shape.depth(), shape.merge_calls()), (2, 11));
+        let shape = Shape::tree(101, 10).unwrap();
+        assert_eq!((shape.depth(), shape.merge_calls()), (3, 11 + 2 + 1));
+        assert_eq!(Shape::tree(1, 0).unwrap().depth(), 0);
+        assert!(Shape::tree(2, 1).is_err());
+    }
+
+    #[test]
+    fn answers_of_a_failed_merge_are_kept_side_by_side() {
+        let failing = CallId { level: 1, index: 0 };
+        let (tree, _) = run(Shape::tree(4, 2).unwrap(), &[failing], |_| 0);
+        assert_eq!(tree.result()[0].text, "[0]\n\n[1][2][3]");
+        assert_eq!(tree.faults().keys().collect::<Vec<_>>(), [&failing]);
+    }
+
+    #[test]
+    fn a_group_with_one_answer_left_is_not_bought_again() {
+        let lost = [0, 1, 2].map(|index| CallId { level: 0, index });
+        let (tree, calls) = run(Shape::tree(4, 2).unwrap(), &lost, |_| 0);
+        assert_eq!((tree.result()[0].text.as_str(), calls), ("[3]", 4));
+        let (tree, calls) = run(Shape::tree(3, 3).unwrap(), &lost, |_| 0);
+        assert_eq!((tree.result().len(), calls, tree.faults().len()), (0, 3, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn it_ends_and_uses_each_leaf_once_in_any_order(
+            leaves in 1u32..400, fan_in in 2u32..12, seed in any::<u64>(),
+        ) {
+            let shape = Shape::tree(leaves, fan_in).unwrap();
+            prop_assert!(shape.fan_ins().all(|n| n <= fan_in));
+            let planned = u64::from(leaves) + shape.merge_calls();
+            let mut state = seed;
+            let (tree, calls) = run(shape, &[], |n| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % n
+            });
+            prop_assert_eq!(calls, planned);
+            let result = tree.result();
+            prop_assert_eq!(result.len(), 1);
+            prop_assert_eq!(&result[0].text, &all(leaves));
+        }
+
+        #[test]
+        fn whatever_fails_no_answer_is_lost_or_doubled(
+            leaves in 1u32..60, fan_in in 2u32..6, failing in proptest::collection::vec((0u32..4, 0u32..60), 0..20),
+        ) {
+            let failing: Vec<CallId> = failing.into_iter().map(|(level, index)| CallId { level, index }).collect();
+            let (tree, _) = run(Shape::tree(leaves, fan_in).unwrap(), &failing, |n| n - 1);
+            let text: String = tree.result().iter().map(|a| a.text.replace("\n\n", "")).collect();
+            let kept: String = (0..leaves)
+                .filter(|&index| !failing.contains(&CallId { level: 0, index }))
+                .map(|i| format!("[{i}]"))
+                .collect();
+            prop_assert_eq!(text, kept);
+        }
+    }
+}

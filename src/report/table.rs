@@ -1,0 +1,128 @@
+//! Tables for people: what a run came to, what a plan says.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::domain::{Planned, Totals};
+
+/// A number with thousands separated: `1,234,567`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The table at the end of a run: documents by state, calls, tokens and cost by model, plan beside actual, time.
+pub fn closing_table(totals: &Totals, elapsed: Duration) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:<11} {value}");
+    };
+    let unfinished =
+        if totals.unfinished > 0 { format!(", {} unfinished", count(totals.unfinished)) } else { String::new() };
+    let excluded =
+        if totals.excluded > 0 { format!(" ({} excluded)", count(totals.excluded)) } else { String::new() };
+    row(
+        "documents",
+        format!(
+            "{} done, {} partial, {} failed, {} skipped{unfinished}{excluded}",
+            count(totals.done),
+            count(totals.partial),
+            count(totals.failed),
+            count(totals.skipped),
+        ),
+    );
+    row("chunks", count(totals.chunks));
+    let planned = &totals.planned;
+    row(
+        "calls",
+        format!(
+            "{} of {} planned, {} failed, {} retries",
+            count(totals.calls()),
+            count(planned.calls),
+            count(totals.failed_calls()),
+            count(totals.retries),
+        ),
+    );
+    row(
+        "cost",
+        format!(
+            "${:.6} (planned ${:.6}, at most ${:.6})",
+            totals.cost(),
+            planned.expected,
+            planned.at_most
+        ),
+    );
+    if totals.maybe_billed > crate::domain::Usd::ZERO {
+        row("", format!("and up to ${:.6} for attempts that broke off", totals.maybe_billed));
+    }
+    row("time", format!("{:.1} s", elapsed.as_secs_f64()));
+    text.push_str(&model_table(totals));
+    text
+}
+
+fn model_table(totals: &Totals) -> String {
+    let mut rows = vec![["model", "calls", "tokens in", "tokens out", "cost"].map(str::to_owned)];
+    for (model, sums) in &totals.models {
+        rows.push([
+            model.clone(),
+            count(sums.calls),
+            count(sums.usage.input_tokens),
+            count(sums.usage.output_tokens),
+            format!("${:.6}", sums.cost),
+        ]);
+    }
+    if rows.len() == 1 { String::new() } else { format!("\n{}", columns(&rows)) }
+}
+
+/// Left-aligned first column, right-aligned others.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (i, cell) in row.iter().enumerate() {
+            let width = widths[i];
+            let _ = if i == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What `plan` prints: totals of the plans of all documents.
+pub fn plan_table(planned: &Planned, map_model: &str, merge_model: &str) -> String {
+    let rows = [
+        ["documents".to_owned(), count(planned.documents)],
+        ["tokens".to_owned(), count(planned.tokens)],
+        ["chunks".to_owned(), count(planned.chunks)],
+        ["calls".to_owned(), count(planned.calls)],
+        ["tokens in".to_owned(), format!("about {}", count(planned.input_tokens))],
+        ["tokens out".to_owned(), format!("about {}", count(planned.output_tokens))],
+        ["cost".to_owned(), format!("about ${:.6}, at most ${:.6}", planned.expected, planned.at_most)],
+    ];
+    let mut text = String::new();
+    for [name, value] in rows {
+        let _ = writeln!(text, "{name:<11} {value}");
+    }
+    let _ = writeln!(text, "{:<11} {map_model}", "map");
+    let _ = writeln!(text, "{:<11} {merge_model}", "merge");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
