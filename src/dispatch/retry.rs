@@ -49,6 +49,13 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
 }
 
+impl Failure {
+    /// A request that can not be made or will never be taken.
+    pub fn malformed(message: String) -> Self {
+        Failure { class: FailureClass::Malformed, message, retry_after_ms: None }
+    }
+}
+
 /// What the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

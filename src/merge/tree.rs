@@ -54,12 +54,33 @@ impl Shape {
     }
 
     pub fn merge_calls(&self) -> u64 {
-        self.fan_ins().count() as u64
+        self.merge_calls_with_fan_in().count() as u64
     }
 
-    /// How many answers each merge call takes, level by level. A group of one (an odd width in pairs) needs no call.
-    pub fn fan_ins(&self) -> impl Iterator<Item = u32> {
-        self.levels.iter().flatten().map(|group| group.len() as u32).filter(|&n| n > 1)
+    /// The merge calls, level by level, and how many answers each takes. A group of one (an odd width in pairs)
+    /// needs no call.
+    pub fn merge_calls_with_fan_in(&self) -> impl Iterator<Item = (CallId, u64)> {
+        let levels = self.levels.iter().zip(1..);
+        let calls = levels.flat_map(|(groups, level)| {
+            groups.iter().zip(0..).map(move |(group, index)| (CallId { level, index }, group.len() as u64))
+        });
+        calls.filter(|&(_, fan_in)| fan_in > 1)
+    }
+
+    /// All groups of each level above the map stage, groups of one included.
+    pub fn nodes(&self) -> impl Iterator<Item = impl Iterator<Item = CallId>> {
+        self.levels.iter().zip(1..).map(|(groups, level)| {
+            (0..groups.len() as u32).map(move |index| CallId { level, index })
+        })
+    }
+
+    /// The chunks that lie below `call`.
+    pub fn leaves_below(&self, call: CallId) -> Range<u32> {
+        let mut range = call.index..call.index + 1;
+        for groups in self.levels[..call.level as usize].iter().rev() {
+            range = groups[range.start as usize].start..groups[range.end as usize - 1].end;
+        }
+        range
     }
 
     /// The calls whose answers `call` merges; empty for a map call.
@@ -245,7 +266,9 @@ mod tests {
             leaves in 1u32..400, fan_in in 2u32..12, seed in any::<u64>(),
         ) {
             let shape = Shape::tree(leaves, fan_in).unwrap();
-            prop_assert!(shape.fan_ins().all(|n| n <= fan_in));
+            prop_assert!(shape.merge_calls_with_fan_in().all(|(_, n)| n <= u64::from(fan_in)));
+            let top = CallId { level: shape.depth(), index: 0 };
+            prop_assert_eq!(shape.leaves_below(top), 0..leaves);
             let planned = u64::from(leaves) + shape.merge_calls();
             let mut state = seed;
             let (tree, calls) = run(shape, &[], |n| {

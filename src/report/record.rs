@@ -20,6 +20,7 @@ pub struct RunRecord {
     pub fingerprint: String,
     pub source: String,
     pub sink: String,
+    pub region: String,
     /// RFC 3339.
     pub started: String,
     #[serde(skip_serializing_if = "Option::is_none")]

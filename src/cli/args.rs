@@ -1,0 +1,189 @@
+//! The flags of every command, as clap reads them and `--help` shows them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::{Exit, Fault};
+use crate::tokens::Encoding;
+
+/// Batch document processing for Amazon Bedrock: reads documents from S3 or a folder, cuts them into chunks, sends each
+/// to the cheapest model that fits, merges the answers, and writes the results back.
+#[derive(Debug, Parser)]
+#[command(name = "docmill", version, max_term_width = 100, propagate_version = false)]
+#[command(after_help = "Exit codes: 0 every document done; 1 some failed or are partial; 2 the command line or a \
+    pipeline file is wrong; 3 stopped by budget or deadline; 4 credentials, bucket, endpoint or model refused; \
+    130 interrupted.")]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What is shown, and where.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Output {
+    /// Machine output on stdout: JSON, one value a line where there are many
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show every document and every retry
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Show errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// What goes to stderr while a run goes on: progress for people, or events as JSON lines for a log collector
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate pipeline files: every fault with file, line, key and a hint
+    Check(Check),
+    /// Show what a run would do: documents, chunks, calls, tokens, models, cost
+    Plan(Job),
+    /// Process the documents and write the results
+    Run(Job),
+    /// Show how files are cut: boundaries, tokens, overlap
+    Chunk(Chunk),
+    /// Count the tokens of files
+    Count(Count),
+    /// Serve an S3 and a Bedrock stand-in on a local port, for demos, rehearsals and tests
+    Sandbox(Sandbox),
+    /// Write a pipeline file with every key, its default and its meaning
+    Init(Init),
+    /// Print the JSON Schema of the pipeline file, for editors
+    Schema,
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Check {
+    /// Pipeline files
+    #[arg(required = true, value_name = "PIPELINE")]
+    pub pipelines: Vec<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// A pipeline and where to run it.
+#[derive(Debug, ClapArgs)]
+pub struct Job {
+    /// The pipeline file
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Run against the embedded stand-in for S3 and Bedrock, whose buckets are the folders in DIR (default: here)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    pub sandbox: Option<PathBuf>,
+}
+
+/// What takes the place of values in the pipeline file.
+#[derive(Debug, Default, ClapArgs)]
+pub struct Overrides {
+    /// Where the documents are: s3://bucket/prefix/ or a folder
+    #[arg(long, value_name = "URI")]
+    pub source: Option<String>,
+    /// Where the results go: s3://bucket/prefix/ or a folder
+    #[arg(long, value_name = "URI")]
+    pub sink: Option<String>,
+    /// A hard cap on what the run may cost, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<String>,
+    /// Set any key of the pipeline file, e.g. chunk.tokens=4000 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Count {
+    /// Files to count; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Count in this encoding only
+    #[arg(long, value_name = "cl100k_base|o200k_base", conflicts_with = "model")]
+    pub encoding: Option<Encoding>,
+    /// Count for a Bedrock model: an estimate with an upper bound, for vendors that publish no tokenizer
+    #[arg(long, value_name = "ID")]
+    pub model: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Chunk {
+    /// Files to cut; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Most tokens a chunk may have, overlap included
+    #[arg(long, default_value_t = 8000)]
+    pub tokens: u64,
+    /// Tokens of the chunk before that are repeated as context
+    #[arg(long, default_value_t = 500)]
+    pub overlap: u64,
+    #[arg(long, value_name = "cl100k_base|o200k_base", default_value = "o200k_base")]
+    pub encoding: Encoding,
+    /// Show the text on both sides of each cut
+    #[arg(long)]
+    pub show_cuts: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Sandbox {
+    /// Buckets are the folders in here
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "memory")]
+    pub dir: PathBuf,
+    /// Keep objects in memory; they are gone when the sandbox stops
+    #[arg(long)]
+    pub memory: bool,
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    pub listen: SocketAddr,
+    /// How long the model thinks before it answers, in milliseconds
+    #[arg(long, default_value = "0", value_parser = millis, value_name = "MS")]
+    pub latency_ms: Duration,
+    /// How long the model takes for each token of its answer, in microseconds
+    #[arg(long, default_value = "0", value_parser = micros, value_name = "US")]
+    pub token_latency_us: Duration,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// The file to write; it must not exist
+    #[arg(default_value = "docmill.toml")]
+    pub path: PathBuf,
+}
+
+fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_millis)
+}
+
+fn micros(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_micros)
+}
+
+pub fn completions(shell: clap_complete::Shell) -> Result<Exit, Fault> {
+    clap_complete::generate(shell, &mut Args::command(), "docmill", &mut io::stdout());
+    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

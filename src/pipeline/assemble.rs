@@ -1,0 +1,147 @@
+//! From checked values to the sections of a `Pipeline`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Pipeline;
+use super::convert::Value;
+use super::diagnostic::Diagnostics;
+use super::keys::Meaning;
+use super::location::Location;
+use super::prompt::Prompts;
+use super::reader::Located;
+use super::settings::{Candidate, Chunking, Limits, Map, Merge, Pattern, Route, Sink, SinkFormat, Source};
+use crate::domain::Usd;
+
+/// Puts the pipeline together; every key that is needed has a value of its kind.
+pub(super) fn assemble(
+    values: &BTreeMap<&'static str, Located>,
+    prompts: Prompts,
+    path: &str,
+    candidates: Vec<Candidate>,
+    warnings: Diagnostics,
+) -> Pipeline {
+    let optional = |path: &str| values.get(path).map(|located| located.value.clone());
+    let take = |path: &str| optional(path).expect("a checked pipeline is complete");
+    let file_stem = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    Pipeline {
+        name: optional("name").map(text).or(file_stem).unwrap_or_default(),
+        source: Source {
+            location: location(take("source.uri")),
+            include: patterns(take("source.include")),
+            exclude: patterns(take("source.exclude")),
+            formats: match take("source.formats") {
+                Value::Formats(formats) => formats,
+                other => unexpected(&other),
+            },
+            max_object_bytes: number(take("source.max_object_bytes")),
+        },
+        chunk: Chunking {
+            tokens: small(take("chunk.tokens")),
+            overlap: small(take("chunk.overlap")),
+            boundary: match take("chunk.boundary") {
+                Value::Meaning(Meaning::Boundary(boundary)) => boundary,
+                other => unexpected(&other),
+            },
+            encoding: match take("chunk.encoding") {
+                Value::Meaning(Meaning::Encoding(encoding)) => encoding,
+                other => unexpected(&other),
+            },
+        },
+        route: Route { candidates },
+        map: Map {
+            task: match take("map.task") {
+                Value::Meaning(Meaning::Task(task)) => task,
+                other => unexpected(&other),
+            },
+            system: text(take("map.system")),
+            prompt: text(take("map.prompt")),
+            max_tokens: small(take("map.max_tokens")),
+            temperature_milli: optional("map.temperature").map(small),
+        },
+        merge: Merge {
+            strategy: match take("merge.strategy") {
+                Value::Meaning(Meaning::Strategy(strategy)) => strategy,
+                other => unexpected(&other),
+            },
+            system: text(take("merge.system")),
+            prompt: text(take("merge.prompt")),
+            max_tokens: small(take("merge.max_tokens")),
+            temperature_milli: optional("merge.temperature").map(small),
+            max_fan_in: small(take("merge.max_fan_in")),
+        },
+        limits: Limits {
+            max_cost: optional("limits.max_cost_usd").map(money),
+            deadline: optional("limits.deadline").map(duration),
+            max_in_flight: small(take("limits.max_in_flight")),
+            max_documents_in_flight: small(take("limits.max_documents_in_flight")),
+            max_attempts: small(take("limits.max_attempts")),
+            call_timeout: duration(take("limits.call_timeout")),
+        },
+        sink: Sink { location: location(take("sink.uri")), formats: sink_formats(take("sink.formats")) },
+        prompts,
+        warnings,
+    }
+}
+
+// The reader gives each key a value of the kind in the table; a test builds a pipeline from all of them.
+
+fn unexpected(value: &Value) -> ! {
+    unreachable!("a key has a value of another kind than the table says: {value:?}")
+}
+
+fn number(value: Value) -> u64 {
+    match value {
+        Value::Number(number) => number,
+        other => unexpected(&other),
+    }
+}
+
+fn small(value: Value) -> u32 {
+    u32::try_from(number(value)).expect("the table bounds counts below 2^32")
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::Text(text) => text,
+        other => unexpected(&other),
+    }
+}
+
+fn location(value: Value) -> Location {
+    match value {
+        Value::Location(location) => location,
+        other => unexpected(&other),
+    }
+}
+
+fn patterns(value: Value) -> Vec<Pattern> {
+    match value {
+        Value::Patterns(patterns) => patterns,
+        other => unexpected(&other),
+    }
+}
+
+fn money(value: Value) -> Usd {
+    match value {
+        Value::Money(amount) => amount,
+        other => unexpected(&other),
+    }
+}
+
+fn duration(value: Value) -> Duration {
+    match value {
+        Value::Duration(duration) => duration,
+        other => unexpected(&other),
+    }
+}
+
+fn sink_formats(value: Value) -> Vec<SinkFormat> {
+    let Value::Meanings(meanings) = value else { unexpected(&value) };
+    let format = |meaning| match meaning {
+        Meaning::SinkFormat(format) => format,
+        other => unexpected(&Value::Meaning(other)),
+    };
+    meanings.into_iter().map(format).collect()
+}

@@ -1,0 +1,193 @@
+//! The sections of a pipeline as the other rooms read them: checked, complete, in the units of the code.
+
+use std::time::Duration;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::Serialize;
+
+use super::location::Location;
+use crate::catalog::{Encoding, Model};
+use crate::domain::{Format, Usd};
+
+/// `[source]`: which documents are read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub location: Location,
+    pub include: Vec<Pattern>,
+    pub exclude: Vec<Pattern>,
+    /// In the order of their patterns' text.
+    pub formats: Vec<(Pattern, Format)>,
+    pub max_object_bytes: u64,
+}
+
+impl Source {
+    /// Whether the document with this key (relative to the source) is taken.
+    pub fn selects(&self, key: &str) -> bool {
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
+        matches(&self.include) && !matches(&self.exclude)
+    }
+
+    /// The format that the pipeline file gives to this key, if it does.
+    pub fn format_of(&self, key: &str) -> Option<Format> {
+        self.formats.iter().find(|(pattern, _)| pattern.matches(key)).map(|(_, format)| *format)
+    }
+}
+
+/// A glob over keys: `*` and `?` stay within a folder, `**` crosses folders, and a pattern without a slash looks at the
+/// file name in any folder.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Pattern, globset::Error> {
+        let anywhere = if text.contains('/') { text.to_owned() } else { format!("**/{text}") };
+        let glob = GlobBuilder::new(&anywhere).literal_separator(true).build()?;
+        Ok(Pattern { text: text.to_owned(), matcher: glob.compile_matcher() })
+    }
+
+    pub fn matches(&self, key: &str) -> bool {
+        self.matcher.is_match(key)
+    }
+
+    /// As typed.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// `[chunk]`: how texts are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunking {
+    /// Of header, context and core together, in tokens of the chunker's encoding.
+    pub tokens: u32,
+    /// Less than `tokens`.
+    pub overlap: u32,
+    pub boundary: BoundaryRule,
+    pub encoding: EncodingRule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BoundaryRule {
+    /// The best place near the limit.
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodingRule {
+    /// The public vocabulary nearest to that of the first candidate.
+    Auto,
+    Fixed(Encoding),
+}
+
+/// `[route]`: which models may be used.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// At least one, in the order of the file, none twice. At least one holds a chunk and its answer.
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// As typed: a model id, an inference profile id or an ARN. This is what is sent to the service.
+    pub id: String,
+    pub model: Model,
+}
+
+/// `[map]`: what is done with each chunk. The prompts are rendered by `Pipeline::render_map`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    pub task: Task,
+    /// The template as typed; empty for no system prompt.
+    pub system: String,
+    /// The template as typed.
+    pub prompt: String,
+    pub max_tokens: u32,
+    /// Thousandths. `None`: not sent.
+    pub temperature_milli: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Summarise,
+}
+
+/// `[merge]`: how partial answers become one. The prompts are rendered by `Pipeline::render_merge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    pub strategy: MergeStrategy,
+    pub system: String,
+    pub prompt: String,
+    pub max_tokens: u32,
+    pub temperature_milli: Option<u32>,
+    /// At least 2.
+    pub max_fan_in: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeStrategy {
+    /// Level by level, by further calls.
+    Tree,
+    /// One after the other, without a call.
+    Concat,
+    /// They stay apart.
+    None,
+}
+
+/// `[limits]`: what a run may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub max_cost: Option<Usd>,
+    pub deadline: Option<Duration>,
+    pub max_in_flight: u32,
+    pub max_documents_in_flight: u32,
+    pub max_attempts: u32,
+    pub call_timeout: Duration,
+}
+
+/// `[sink]`: where results go and in which forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    pub location: Location,
+    /// At least one, in the order of the file, none twice.
+    pub formats: Vec<SinkFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkFormat {
+    Json,
+    Markdown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_keys_as_the_defaults_file_says() {
+        for (pattern, key, expected) in [
+            ("**", "a", true),
+            ("**", "a/b/c", true),
+            ("*", "a/b", true),
+            ("*.md", "a/b.md", true),
+            ("*.md", "b.txt", false),
+            ("a/*.md", "a/b.md", true),
+            ("a/*.md", "a/b/c.md", false),
+            ("a/**/*.md", "a/b/c.md", true),
+            ("a/**/*.md", "a/c.md", true),
+            ("b/*.md", "a/b/c.md", false),
+            ("{a,b}/?.t[xy]t", "b/1.tyt", true),
+            ("*.MD", "a.md", false),
+            ("ü *.txt", "x/ü #1.txt", true),
+        ] {
+            let matches = Pattern::parse(pattern).expect(pattern).matches(key);
+            assert_eq!(matches, expected, "{pattern} on {key}");
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! Where the rooms meet: one loop that starts documents, sends calls, takes in what came of them, and writes results.
+//!
+//! All state is in the loop; tasks beside it list, prepare, call and write, and hand back what came of it. A new
+//! document is started only when the queue of calls runs dry, so what is started gets finished first and memory holds a
+//! few documents, however many there are.
+
+mod document;
+mod job;
+mod open;
+mod prepare;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use job::{Ended, Job, plan};
+pub use open::{OpenError, Opened, open, uses_s3};
+pub use prepare::{PrepareError, Prepared, prepare};
+
+use crate::dispatch::{Dispatcher, Failure, Finished, Model, Next, Settings, Ticket};
+use crate::domain::{CallId, DocumentState, Event, ObjectMeta, Reply, Stage, Totals, Usd};
+use crate::plan::Route;
+use crate::report::{DocumentLines, RunRecord, fold};
+use crate::sink;
+use crate::source::{Selected, Source};
+use crate::store::StoreError;
+use document::Document;
+
+/// Documents that are fetched, read and cut at once; more would only fill memory.
+const PREPARING_MAX: usize = 4;
+/// Bytes of documents in memory beyond which no new one is started (a single larger one still is).
+const BYTES_MAX: u64 = 64 << 20;
+/// After so long without anything finishing, whoever watches is told.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Sees every event, with the totals so far and the time since the run began.
+pub type Observer<'a> = &'a mut (dyn FnMut(&Event, &Totals, Duration) + Send);
+
+/// How a run ended, and what it came to.
+#[derive(Debug)]
+pub struct Summary {
+    pub ended: Ended,
+    pub totals: Totals,
+    pub report_key: String,
+}
+
+/// What a task beside the loop hands back.
+enum Done {
+    Page(Source, Result<Selected, StoreError>),
+    Prepared(u64, ObjectMeta, Result<Prepared, PrepareError>),
+    Attempt { ticket: Ticket, result: Result<Reply, Failure>, started: Instant },
+    Written { key: String, state: DocumentState, outputs: Vec<String>, cost: Usd, result: Result<(), StoreError> },
+    Report(Result<(), StoreError>),
+}
+
+struct Loop<'a> {
+    job: Arc<Job>,
+    model: Arc<dyn Model>,
+    observer: Observer<'a>,
+    began: Instant,
+    totals: Totals,
+    lines: DocumentLines,
+    record: RunRecord,
+    dispatcher: Dispatcher,
+    tasks: JoinSet<Done>,
+    source: Option<Source>,
+    pending: VecDeque<ObjectMeta>,
+    preparing: BTreeMap<u64, u64>,
+    documents: BTreeMap<u64, Document>,
+    next_document: u64,
+    ended: Option<Ended>,
+}
+
+/// Runs `job` over `source` to its end, or until `stop` turns true. The sink has been probed: the record of the run
+/// lies in it.
+pub async fn run(
+    job: Arc<Job>,
+    source: Source,
+    model: Arc<dyn Model>,
+    record: RunRecord,
+    observer: Observer<'_>,
+    mut stop: watch::Receiver<bool>,
+) -> Summary {
+    let limits = job.pipeline.limits();
+    let deadline = limits.deadline.map(|d| Instant::now() + d);
+    let dispatcher = Dispatcher::new(Settings {
+        in_flight_max: limits.max_in_flight as usize,
+        attempts_max: limits.max_attempts,
+        cost_max: limits.max_cost,
+        seed: job.seed,
+    });
+    let mut this = Loop {
+        model,
+        observer,
+        began: Instant::now(),
+        totals: Totals::default(),
+        lines: DocumentLines::new(&record.run),
+        record,
+        dispatcher,
+        tasks: JoinSet::new(),
+        source: Some(source),
+        pending: VecDeque::new(),
+        preparing: BTreeMap::new(),
+        documents: BTreeMap::new(),
+        next_document: 0,
+        ended: None,
+        job,
+    };
+    this.emit(Event::RunStarted {
+        run: this.record.run.clone(),
+        pipeline: this.record.pipeline.clone(),
+        source: this.record.source.clone(),
+        sink: this.record.sink.clone(),
+        map_model: this.job.routes.map.id.clone(),
+        merge_model: this.job.routes.merge.id.clone(),
+    });
+    let mut silent_until = Instant::now() + SILENCE;
+    loop {
+        let wake = this.fill();
+        if this.tasks.is_empty() && wake.is_none() {
+            break;
+        }
+        tokio::select! {
+            Some(done) = this.tasks.join_next() => {
+                silent_until = Instant::now() + SILENCE;
+                match done {
+                    Ok(done) => this.take(done),
+                    Err(error) => this.stop(Ended::Refused(format!("a task of the run died: {error}"))),
+                }
+            }
+            () = sleep_until(wake) => {}
+            () = sleep_until(deadline), if this.ended.is_none() => this.stop(Ended::Deadline),
+            Ok(()) = stop.changed(), if this.ended.is_none() => this.stop(Ended::Interrupted),
+            () = tokio::time::sleep_until(silent_until) => {
+                silent_until = Instant::now() + SILENCE;
+                let calls = this.dispatcher.in_flight();
+                let message = format!("nothing finished in the last minute; {calls} calls are in flight");
+                this.emit(Event::Notice { message });
+            }
+        }
+    }
+    this.finish().await
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Loop<'_> {
+    fn emit(&mut self, event: Event) {
+        fold(&mut self.totals, &event);
+        let segment = self.lines.add(&event);
+        (self.observer)(&event, &self.totals, self.began.elapsed());
+        self.spawn_segment(segment);
+    }
+
+    fn spawn_segment(&mut self, segment: Option<(String, bytes::Bytes)>) {
+        let Some((key, body)) = segment else { return };
+        self.record.documents.push(key.clone());
+        let sink = self.job.sink.clone();
+        self.tasks.spawn(async move { Done::Report(sink.put(&key, body, "application/x-ndjson").await) });
+    }
+
+    /// Ends the run: nothing new is started, what is in flight is finished and kept. The first reason stands.
+    fn stop(&mut self, ended: Ended) {
+        if self.ended.is_none() {
+            self.emit(Event::Notice { message: format!("stopping: {ended}; waiting for calls in flight") });
+            self.ended = Some(ended);
+        }
+    }
+
+    /// Starts whatever can be started; says when to look again although nothing finished.
+    fn fill(&mut self) -> Option<Instant> {
+        while self.ended.is_none() {
+            match self.dispatcher.next(self.now_ms()) {
+                Next::Send(ticket) => self.send(ticket),
+                Next::BudgetExhausted { needed, left } => {
+                    self.stop(Ended::Budget { needed, left });
+                }
+                Next::Idle => {
+                    if self.start_next() {
+                        continue;
+                    }
+                    return None;
+                }
+                Next::WaitUntil(at_ms) => {
+                    if self.start_next() {
+                        continue;
+                    }
+                    return Some(self.began + Duration::from_millis(at_ms));
+                }
+            }
+        }
+        None
+    }
+
+    /// Starts listing or preparing, if there is room; says whether it did.
+    fn start_next(&mut self) -> bool {
+        if self.pending.is_empty() {
+            let Some(mut source) = self.source.take() else { return false };
+            self.tasks.spawn(async move {
+                let page = source.next_page().await;
+                Done::Page(source, page)
+            });
+            return true;
+        }
+        let limits = self.job.pipeline.limits();
+        let bytes: u64 =
+            self.preparing.values().sum::<u64>() + self.documents.values().map(Document::text_bytes).sum::<u64>();
+        let started = self.preparing.len() + self.documents.len();
+        let next_bytes = self.pending.front().map_or(0, |meta| meta.size);
+        let room = self.preparing.len() < PREPARING_MAX
+            && started < limits.max_documents_in_flight as usize
+            && self.dispatcher.queued() < limits.max_in_flight as usize
+            && (started == 0 || bytes + next_bytes <= BYTES_MAX);
+        let Some(meta) = self.pending.pop_front_if(|_| room) else { return false };
+        let number = self.next_document;
+        self.next_document += 1;
+        self.preparing.insert(number, meta.size);
+        self.emit(Event::DocumentStarted { key: meta.key.clone(), size_bytes: meta.size });
+        let job = self.job.clone();
+        self.tasks.spawn(async move {
+            let prepared = prepare(job, meta.clone()).await;
+            Done::Prepared(number, meta, prepared)
+        });
+        true
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Page(source, Ok(page)) => {
+                let documents = page.documents.len() as u64;
+                self.emit(Event::Listed { documents, excluded: page.excluded, last: page.last });
+                self.pending.extend(page.documents);
+                if !page.last {
+                    self.source = Some(source);
+                }
+            }
+            Done::Page(_, Err(error)) => {
+                let error = with_causes(&error);
+                self.stop(Ended::Refused(format!("can not go on listing the source: {error}")));
+            }
+            Done::Prepared(number, meta, result) => self.prepared(number, meta, result),
+            Done::Attempt { ticket, result, started } => self.attempted(ticket, result, started),
+            Done::Written { key, state, outputs, cost, result } => match result {
+                Ok(()) => {
+                    self.emit(Event::DocumentFinished { key, state, reason: None, outputs, cost });
+                }
+                Err(error) => self.failed_to_write(key, cost, &error),
+            },
+            Done::Report(Ok(())) => {}
+            Done::Report(Err(error)) => {
+                let message = format!("the run report could not be written: {}", with_causes(&error));
+                self.emit(Event::Notice { message });
+            }
+        }
+    }
+
+    fn prepared(&mut self, number: u64, meta: ObjectMeta, result: Result<Prepared, PrepareError>) {
+        self.preparing.remove(&number);
+        match result {
+            Ok(prepared) => self.planned(number, meta.key, prepared),
+            Err(PrepareError::Store(error)) if error.is_fatal() && !is_denied(&error) => {
+                let error = with_causes(&error);
+                self.document_failed(meta.key, error.clone(), Usd::ZERO);
+                self.stop(Ended::Refused(error));
+            }
+            Err(error) => self.document_failed(meta.key, with_causes(&error), Usd::ZERO),
+        }
+    }
+
+    fn planned(&mut self, number: u64, key: String, prepared: Prepared) {
+        let (plan, text) = (prepared.plan.clone(), prepared.text.clone());
+        self.emit(Event::DocumentPlanned {
+            key: key.clone(),
+            tokens: plan.tokens,
+            chunks: plan.chunks.len() as u64,
+            calls: plan.estimate.calls,
+            levels: u64::from(plan.shape.depth()),
+            expected: plan.estimate.expected,
+            at_most: plan.estimate.at_most,
+            expected_input_tokens: plan.estimate.input_tokens,
+            expected_output_tokens: plan.estimate.output_tokens,
+            warnings: text.warnings.clone(),
+        });
+        if let Some(inside) = &self.job.source_in_sink
+            && key.starts_with(inside.as_str())
+        {
+            let reason = "its result would be written into the source; choose another sink".to_owned();
+            return self.document_failed(key, reason, Usd::ZERO);
+        }
+        let document = Document::new(key, prepared);
+        let calls = document.first_calls();
+        self.documents.insert(number, document);
+        for call in calls {
+            self.push(number, call);
+        }
+        self.finish_if_complete(number);
+    }
+
+    fn document_failed(&mut self, key: String, reason: String, cost: Usd) {
+        let state = DocumentState::Failed;
+        self.emit(Event::DocumentFinished { key, state, reason: Some(reason), outputs: Vec::new(), cost });
+    }
+
+    fn failed_to_write(&mut self, key: String, cost: Usd, error: &StoreError) {
+        let reason = format!("its result could not be written: {}", with_causes(error));
+        self.document_failed(key, reason.clone(), cost);
+        if error.is_fatal() {
+            self.stop(Ended::Refused(reason));
+        }
+    }
+
+    /// Queues a call of a document, and the one that follows if it can not be sent at all.
+    fn push(&mut self, number: u64, call: CallId) {
+        let mut next = Some(call);
+        while let Some(id) = next.take() {
+            let Some(document) = self.documents.get_mut(&number) else { return };
+            document.open_calls += 1;
+            let route = route(&self.job, id);
+            match document.call(&self.job, id) {
+                Ok(call) => {
+                    let prompt_bytes = call.user.len() + call.system.as_deref().map_or(0, str::len);
+                    let at_most = route.worst_case(prompt_bytes, call.max_tokens);
+                    self.dispatcher.push(Ticket::new(number, id), at_most);
+                }
+                Err(error) => {
+                    document.open_calls -= 1;
+                    next = document.gave_up(id, &route.id, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, ticket: Ticket) {
+        let document = self.documents.get(&ticket.document);
+        let document = document.expect("a document stays until its last call is finished");
+        let call = document.call(&self.job, ticket.call());
+        let (model, started) = (self.model.clone(), Instant::now());
+        self.tasks.spawn(async move {
+            let result = match call {
+                Ok(call) => model.converse(&call).await,
+                // It could be made when it was queued, and nothing has changed since.
+                Err(error) => Err(Failure::malformed(error.to_string())),
+            };
+            Done::Attempt { ticket, result, started }
+        });
+    }
+
+    fn attempted(&mut self, ticket: Ticket, result: Result<Reply, Failure>, started: Instant) {
+        let id = ticket.call();
+        let route = route(&self.job, id).clone();
+        let settings = &self.job.pipeline;
+        let max_tokens = match id.stage() {
+            Stage::Map => settings.map().max_tokens,
+            Stage::Merge => settings.merge().max_tokens,
+        };
+        let outcome = result.map(|reply| {
+            let cost = route.model.cost(reply.usage);
+            (reply, cost)
+        });
+        let finished = self.dispatcher.finish(ticket, outcome, self.now_ms());
+        let document = self.documents.get_mut(&ticket.document);
+        let document = document.expect("a document stays until its last call is finished");
+        let (key, model) = (document.key.clone(), route.id.clone());
+        let event = match finished {
+            Finished::Retrying { wait_ms, attempt, reason, usage, cost, maybe_billed } => {
+                document.usage += usage;
+                document.cost += cost;
+                let event =
+                    Event::CallRetried { key, call: id, attempt, model, wait_ms, reason, usage, cost, maybe_billed };
+                return self.emit(event);
+            }
+            Finished::Reply { reply, cost, attempts } => {
+                document.open_calls -= 1;
+                document.usage += reply.usage;
+                document.cost += cost;
+                let (stop_reason, usage) = (reply.stop.clone(), reply.usage);
+                let latency_ms = started.elapsed().as_millis() as u64;
+                let ready = document.answered(id, &model, reply, max_tokens);
+                let event =
+                    Event::CallFinished { key, call: id, model, stop_reason, usage, cost, latency_ms, attempts };
+                (event, ready)
+            }
+            Finished::GaveUp { reason, attempts, fatal, maybe_billed } => {
+                document.open_calls -= 1;
+                let ready = if fatal { None } else { document.gave_up(id, &model, reason.clone()) };
+                let event =
+                    Event::CallFailed { key, call: id, model, attempts, reason: reason.clone(), maybe_billed };
+                if fatal {
+                    self.emit(event);
+                    return self.stop(Ended::Refused(reason));
+                }
+                (event, ready)
+            }
+        };
+        let (event, ready) = event;
+        self.emit(event);
+        if let Some(call) = ready {
+            self.push(ticket.document, call);
+        }
+        self.finish_if_complete(ticket.document);
+    }
+
+    /// Writes the result of a document whose last call is done.
+    fn finish_if_complete(&mut self, number: u64) {
+        if self.documents.get(&number).is_none_or(|document| document.open_calls > 0) {
+            return;
+        }
+        let Some(document) = self.documents.remove(&number) else { return };
+        let (key, cost) = (document.key.clone(), document.cost);
+        let result = match document.result(&self.job) {
+            Ok(result) => result,
+            Err(reason) => return self.document_failed(key, reason, cost),
+        };
+        let formats: Vec<_> = self.job.pipeline.sink().formats.iter().map(|f| match f {
+            crate::pipeline::SinkFormat::Json => sink::OutputFormat::Json,
+            crate::pipeline::SinkFormat::Markdown => sink::OutputFormat::Markdown,
+        }).collect();
+        let outputs = sink::render(&result, &formats);
+        let (state, store) = (result.state, self.job.sink.clone());
+        self.tasks.spawn(async move {
+            let mut written = Vec::new();
+            for output in outputs {
+                if let Err(error) = store.put(&output.key, output.body, output.content_type).await {
+                    return Done::Written { key, state, outputs: written, cost, result: Err(error) };
+                }
+                written.push(output.key);
+            }
+            Done::Written { key, state, outputs: written, cost, result: Ok(()) }
+        });
+    }
+
+    /// Writes what is left of the report.
+    async fn finish(mut self) -> Summary {
+        let ended = self.ended.take().unwrap_or(Ended::Complete);
+        self.totals.unfinished = self.totals.selected.saturating_sub(self.totals.ended());
+        let segment = self.lines.flush();
+        self.spawn_segment(segment);
+        while let Some(done) = self.tasks.join_next().await {
+            if let Ok(done) = done {
+                self.take(done);
+            }
+        }
+        self.record.ended = ended.name().to_owned();
+        self.record.seconds = Some(self.began.elapsed().as_secs());
+        self.record.totals = self.totals.clone();
+        let (report_key, run) = (self.record.key(), self.record.run.clone());
+        let written = self.job.sink.put(&report_key, self.record.bytes(), "application/json").await;
+        self.take(Done::Report(written));
+        let totals = Box::new(self.totals.clone());
+        self.emit(Event::RunFinished { run, ended: ended.name().to_owned(), totals });
+        Summary { ended, totals: self.totals, report_key }
+    }
+}
+
+fn route(job: &Job, call: CallId) -> &Route {
+    match call.stage() {
+        Stage::Map => &job.routes.map,
+        Stage::Merge => &job.routes.merge,
+    }
+}
+
+/// One object may be closed to us while the others are open.
+fn is_denied(error: &StoreError) -> bool {
+    matches!(error, StoreError::Denied { .. })
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let line = error.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,170 @@
+//! The extraction room against real documents: every file of `fixtures/docs` with what must come out of it, and the promise
+//! that no bytes whatever make it panic or break its word about offsets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use docmill::domain::{Format, Layout, Text};
+use docmill::extract::{ExtractError, Limits, extract};
+use proptest::prelude::*;
+
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/docs");
+
+struct Expect {
+    file: &'static str,
+    format: Format,
+    layout: Layout,
+    charset: &'static str,
+    source_offset: Option<u64>,
+    chars: usize,
+    /// A passage from the inside of the text.
+    passage: &'static str,
+    warnings: usize,
+}
+
+const COMMA: Layout = Layout::Table { delimiter: b',' };
+
+#[rustfmt::skip]
+const EXPECTED: [Expect; 20] = [
+    Expect { file: "code/parse_jats_excerpt.py", format: Format::Code, layout: Layout::Code, charset: "UTF-8", source_offset: Some(0), chars: 12974, passage: "\nXML_NAMESPACES = [\n    OrderedDict(\n", warnings: 0 },
+    Expect { file: "csv/federal-programs-excerpt.csv", format: Format::Csv, layout: COMMA, charset: "UTF-8", source_offset: None, chars: 0, passage: "\nDepartment of Agriculture,Rural Business Loans,,005,005-001,005:001\n", warnings: 0 },
+    Expect { file: "csv/marvel-characters-excerpt.csv", format: Format::Csv, layout: COMMA, charset: "UTF-8", source_offset: Some(0), chars: 0, passage: "\n1678,Spider-Man (Peter Parker),", warnings: 0 },
+    Expect { file: "html/docx4j-getting-started-hindi-excerpt.html", format: Format::Html, layout: Layout::Markdown, charset: "UTF-8", source_offset: None, chars: 0, passage: "\n\nक्या है docx4j?\n\n", warnings: 0 },
+    Expect { file: "html/scuba-baseline-reports-utf16le.html", format: Format::Html, layout: Layout::Markdown, charset: "UTF-16LE", source_offset: None, chars: 0, passage: "\n| Azure Active Directory | 12 passes 4 warnings 11 failures 3 manual checks |\n", warnings: 0 },
+    Expect { file: "json-lines/elasticoffee-excerpt.ndjson", format: Format::JsonLines, layout: Layout::Lines, charset: "UTF-8", source_offset: Some(0), chars: 0, passage: "\"beverage\": \"Latte\"", warnings: 1 },
+    Expect { file: "json/factbook-united-states-excerpt.json", format: Format::Json, layout: Layout::Code, charset: "UTF-8", source_offset: None, chars: 0, passage: "{\n  \"name\": \"United States\",\n  \"code\": \"US\",\n", warnings: 0 },
+    Expect { file: "log/auth-excerpt.log", format: Format::Log, layout: Layout::Lines, charset: "UTF-8", source_offset: Some(0), chars: 0, passage: "\nMar 31 14:15:50 ip-10-77-20-248 sshd[20589]: ", warnings: 0 },
+    Expect { file: "markdown/grundgesetz-grundrechte-excerpt.md", format: Format::Markdown, layout: Layout::Markdown, charset: "UTF-8", source_offset: Some(0), chars: 0, passage: "\n### Art 1\n", warnings: 0 },
+    Expect { file: "markdown/nist-800-63b-authenticators.md", format: Format::Markdown, layout: Layout::Markdown, charset: "UTF-8", source_offset: Some(0), chars: 58927, passage: "memorized secret", warnings: 0 },
+    Expect { file: "subtitles/elephants-dream.en.vtt", format: Format::Subtitles, layout: Layout::Transcript, charset: "UTF-8", source_offset: Some(0), chars: 4476, passage: "\n00:00:20.119 --> 00:00:21.962\n...the head-snarlers\n", warnings: 0 },
+    Expect { file: "subtitles/elephants-dream.ru.vtt", format: Format::Subtitles, layout: Layout::Transcript, charset: "UTF-8", source_offset: Some(0), chars: 4664, passage: "WEBVTT\n", warnings: 0 },
+    Expect { file: "text/jargon-file-excerpt.txt.gz", format: Format::Text, layout: Layout::Prose, charset: "UTF-8", source_offset: None, chars: 0, passage: "comprehensive compendium of hacker slang", warnings: 0 },
+    Expect { file: "text/kokoro-excerpt-shift-jis.txt", format: Format::Text, layout: Layout::Prose, charset: "Shift_JIS", source_offset: None, chars: 0, passage: "私《わたくし》はその人を常に先生と呼んでいた。", warnings: 1 },
+    Expect { file: "text/rfc8259.txt", format: Format::Text, layout: Layout::Prose, charset: "UTF-8", source_offset: Some(0), chars: 28360, passage: "JavaScript Object Notation (JSON)", warnings: 0 },
+    Expect { file: "text/udhr-arabic.txt", format: Format::Text, layout: Layout::Prose, charset: "UTF-8", source_offset: Some(0), chars: 7737, passage: "المادة", warnings: 0 },
+    Expect { file: "text/udhr-chinese-gb18030.txt", format: Format::Text, layout: Layout::Prose, charset: "GBK", source_offset: None, chars: 3080, passage: "人人生而自由", warnings: 1 },
+    Expect { file: "text/udhr-russian-utf16be.txt", format: Format::Text, layout: Layout::Prose, charset: "UTF-16BE", source_offset: None, chars: 11897, passage: "Все люди рождаются свободными", warnings: 0 },
+    Expect { file: "text/udhr-spanish.txt", format: Format::Text, layout: Layout::Prose, charset: "UTF-8", source_offset: Some(0), chars: 11979, passage: "nacen libres e iguales en dignidad", warnings: 0 },
+    Expect { file: "text/war-and-peace-excerpt.txt", format: Format::Text, layout: Layout::Prose, charset: "UTF-8", source_offset: Some(0), chars: 0, passage: "It was in July, 1805, and the speaker was", warnings: 0 },
+];
+
+#[test]
+fn every_fixture_document_is_read_as_expected() {
+    for expect in &EXPECTED {
+        let bytes = fs::read(Path::new(DOCS).join(expect.file)).expect("a fixture that is listed exists");
+        let text = extract(bytes.clone(), expect.file, None, &Limits::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", expect.file));
+        let file = expect.file;
+        let found = (text.format, text.layout, text.charset, text.source_offset);
+        let wanted = (expect.format, expect.layout, expect.charset, expect.source_offset);
+        assert_eq!(found, wanted, "{file}");
+        assert_eq!(text.body.chars().count(), expect.chars, "{file}: characters");
+        assert_eq!(text.warnings.len(), expect.warnings, "{file}: {:?}", text.warnings);
+        assert!(text.body.contains(expect.passage), "{file}: lacks {:?}", expect.passage);
+        assert!(!text.body.contains('\u{fffd}'), "{file}: replaced characters");
+        assert_offset_holds(&bytes, &text);
+    }
+}
+
+#[test]
+fn every_fixture_document_is_expected_and_has_a_licence() {
+    let licences = fs::read_to_string(Path::new(DOCS).with_file_name("LICENCES.md")).expect("it is checked in");
+    let files = fixture_files();
+    let names: Vec<&str> = files.iter().map(|file| file.strip_prefix(DOCS).expect("under DOCS")).map(name).collect();
+    assert_eq!(names, EXPECTED.map(|expect| expect.file));
+    for name in names {
+        assert!(licences.contains(&format!("`docs/{name}`")), "{name} is not in fixtures/LICENCES.md");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_bytes_neither_panic_nor_lie(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        start in prop::sample::select(STARTS),
+        name in prop::sample::select(NAMES),
+    ) {
+        check(&[start, &bytes].concat(), name);
+    }
+
+    #[test]
+    fn random_characters_neither_panic_nor_lie(
+        text in "[ -~\n\r\té日\u{0}]{0,200}",
+        start in prop::sample::select(STARTS),
+        name in prop::sample::select(NAMES),
+    ) {
+        check(&[start, text.as_bytes()].concat(), name);
+    }
+
+    #[test]
+    fn damaged_documents_neither_panic_nor_lie(
+        (one, other) in (0..EXPECTED.len(), 0..EXPECTED.len()),
+        (from, length) in (any::<prop::sample::Index>(), 1..6_000usize),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        splice in proptest::option::of(any::<prop::sample::Index>()),
+        whole_start in any::<bool>(),
+    ) {
+        let read = |index: usize| fs::read(Path::new(DOCS).join(EXPECTED[index].file)).expect("a fixture exists");
+        let source = read(one);
+        // Half of the pieces keep the document's start, where its signature is.
+        let from = if whole_start { 0 } else { from.index(source.len()) };
+        let mut piece = source[from..source.len().min(from + length)].to_vec();
+        for (at, byte) in flips {
+            let at = at.index(piece.len());
+            piece[at] = byte;
+        }
+        if let Some(at) = splice {
+            let stranger = read(other);
+            piece.splice(at.index(piece.len())..piece.len(), stranger[..stranger.len().min(1_000)].to_vec());
+        }
+        check(&piece, EXPECTED[one].file);
+    }
+}
+
+const STARTS: &[&[u8]] = &[
+    b"", b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"\x1f\x8b\x08\0", b"PK\x03\x04",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"%PDF-", b"<html><table><tr><td>", b"<?xml encoding='", b"[{\"", b"From a\nTo: ",
+];
+
+const NAMES: &[&str] = &["", "a", "a.txt", "a.html", "a.json", "a.jsonl", "a.csv", "a.tsv", "a.md", "a.log", "a.xml", "é/.gz"];
+
+/// What holds for any bytes.
+fn check(bytes: &[u8], name: &str) {
+    let limits = Limits { max_text_bytes: 1 << 20, max_expansion: 50 };
+    let result = extract(bytes.to_vec(), name, None, &limits);
+    assert_eq!(result, extract(bytes.to_vec(), name, None, &limits), "the same bytes, the same text");
+    match result {
+        Ok(text) => {
+            assert!(!text.body.trim().is_empty(), "a text is never empty");
+            assert!(text.body.len() <= 1 << 20, "a text keeps its limit");
+            assert_offset_holds(bytes, &text);
+        }
+        Err(ExtractError::Empty) => assert!(bytes.len() < 10_000),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn assert_offset_holds(bytes: &[u8], text: &Text) {
+    if let Some(offset) = text.source_offset {
+        let offset = usize::try_from(offset).expect("an offset in memory");
+        assert_eq!(bytes.get(offset..offset + text.body.len()), Some(text.body.as_bytes()));
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.to_str().expect("fixtures have UTF-8 names")
+}
+
+/// All files under `fixtures/docs`, sorted.
+fn fixture_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for format in fs::read_dir(DOCS).expect("fixtures exist") {
+        for file in fs::read_dir(format.expect("a readable folder").path()).expect("only folders under docs") {
+            files.push(file.expect("a readable folder").path());
+        }
+    }
+    files.sort();
+    files
+}
