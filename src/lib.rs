@@ -1,3 +1,66 @@
+//! docmill: batch document processing for Amazon Bedrock.
+//!
+//! It reads documents from S3 or a folder, extracts their text, counts tokens, cuts them into chunks with overlap, sends
+//! each chunk to the cheapest model that fits, merges the partial answers of each document, and writes the result back.
+//!
+//! ```text
+//! list -> fetch -> extract -> count -> chunk -> route -> dispatch -> merge -> sink
+//!  S3      S3      rayon      rayon    rayon    pure     async       pure     S3
+//! ```
+//!
+//! # The rooms
+//!
+//! In the order of the data; a room imports only rooms above it (`tests/house.rs` holds them to it).
+//!
+//! Pure (no tokio, no AWS, no files, no clock, no environment):
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`domain`] | money and tokens as integers, documents and their text, chunks, calls and replies, events |
+//! | [`catalog`] | the models: windows, prices, what they refuse, when they end |
+//! | [`tokens`] | counting a text, exactly for public vocabularies, with a bound for the others |
+//! | [`chunk`] | text, size and overlap to chunks that end at the best boundary |
+//! | [`extract`] | bytes to text: what a document is, its character set, its layout |
+//! | [`merge`] | from the answers so far to the next calls, at last to the result |
+//! | [`sink`] | results to bytes, one file a format |
+//! | [`pipeline`] | the pipeline file as typed to a `Pipeline` that can not be invalid; prompts and their fences |
+//! | [`plan`] | the model of each stage, the calls of each document, what they cost |
+//!
+//! Engines (tokio, no AWS):
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`cpu`] | the one door from async to the CPU pool |
+//! | [`store`] | objects by key: the trait, a folder, memory |
+//! | [`source`] | which documents: listing, globs, own output left out |
+//! | [`dispatch`] | which call goes out when: priority, window, budget, retries |
+//! | [`report`] | events to totals, progress, tables, the run report |
+//!
+//! Edges:
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`aws`] | S3 as a store, Bedrock as a model; errors are classified here |
+//! | [`run`] | where the rooms meet: one loop that orders everything |
+//! | [`sandbox`] | an S3 server and a Bedrock stand-in on a local port |
+//! | [`cli`] | flags, exit codes, what goes to stdout and what to stderr |
+//!
+//! # Invariants
+//!
+//! 1. Only `aws` and `sandbox` name an AWS crate.
+//! 2. Pure rooms can not fail from outside: time, seeds and dates are arguments.
+//! 3. A [`pipeline::Pipeline`] is valid, and a [`plan::DocumentPlan`] is complete: `plan` prints what `run` executes.
+//! 4. Every document ends in exactly one state, and the counts add up.
+//! 5. One retry layer (the SDK's is off for models), one loop that orders events.
+//! 6. Sinks and reports make bytes; only stores write.
+//! 7. The sandbox imports nothing that makes requests or reads answers.
+//! 8. Same document, same pipeline: the same requests and the same result, to the byte, in whatever order answers come.
+//!
+//! Where to add something: a document format in [`extract`], a merge strategy in [`merge`], an output in [`sink`]: one
+//! file, one `match` arm that the compiler asks for, one fixture.
+
+#![forbid(unsafe_code)]
+
 pub mod domain;
 pub mod catalog;
 pub mod tokens;

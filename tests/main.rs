@@ -1,1 +1,10 @@
+//! The one integration-test binary. A new file goes where its subject is: the binary and its flags in `cli`, whole
+//! runs in `main_job`, the outside world's faults in `bad_input`, a room's laws in a file of the room's name.
 
+mod bad_input;
+mod cli;
+mod extract;
+mod house;
+mod main_job;
+mod pipeline_file;
+mod support;

@@ -65,7 +65,8 @@ impl Model for Bedrock {
             .max_tokens(max_tokens)
             .set_temperature(call.temperature_milli.map(|milli| milli as f32 / 1000.0))
             .build();
-        let system = call.system.iter().map(|text| SystemContentBlock::Text(text.clone())).collect::<Vec<_>>();
+        let system =
+            call.system.iter().map(|text| SystemContentBlock::Text(text.clone())).collect::<Vec<_>>();
         let request = self.client.converse().model_id(&call.model).messages(message);
         let request = request.inference_config(inference).set_system((!system.is_empty()).then_some(system));
         match request.send().await {
@@ -96,7 +97,8 @@ fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
     };
     let message = output.output().and_then(|o| o.as_message().ok()).ok_or_else(|| broken("message"))?;
     // Reasoning may come first and between: all text blocks are the answer, not `content[0]`.
-    let text = message.content().iter().filter_map(|block| block.as_text().ok()).map(String::as_str).collect();
+    let text =
+        message.content().iter().filter_map(|block| block.as_text().ok()).map(String::as_str).collect();
     Ok(Reply { text, stop, usage })
 }
 
@@ -144,18 +146,17 @@ fn describe(status: u16, code: &str, text: &str, request_id: Option<&str>) -> St
 fn class_of(status: u16, code: &str, text: &str) -> FailureClass {
     let text = text.to_ascii_lowercase();
     match (status, code) {
-        (_, "ThrottlingException" | "TooManyRequestsException") | (429, _) => {
-            match code {
-                "ModelNotReadyException" => FailureClass::Transient,
-                _ if text.contains("per day") => FailureClass::DayQuota,
-                _ => FailureClass::Throttled,
-            }
-        }
+        (_, "ThrottlingException" | "TooManyRequestsException") | (429, _) => match code {
+            "ModelNotReadyException" => FailureClass::Transient,
+            _ if text.contains("per day") => FailureClass::DayQuota,
+            _ => FailureClass::Throttled,
+        },
         (408, _) | (_, "ModelTimeoutException") => FailureClass::Timeout,
         (424 | 500..=599, _) => FailureClass::Transient,
         (401 | 403 | 404, _) => FailureClass::Denied,
         _ => {
-            let too_long = ["input is too long", "prompt is too long", "too many input tokens", "maximum context"];
+            let too_long =
+                ["input is too long", "prompt is too long", "too many input tokens", "maximum context"];
             if too_long.iter().any(|phrase| text.contains(phrase)) {
                 FailureClass::TooLong
             } else {
@@ -175,7 +176,12 @@ mod tests {
         for (status, code, text, class) in [
             (429, "ThrottlingException", "Too many tokens, please wait before trying again.", Throttled),
             (429, "ThrottlingException", "Too many requests, please wait before trying again.", Throttled),
-            (429, "ThrottlingException", "Too many tokens per day, please wait before trying again.", DayQuota),
+            (
+                429,
+                "ThrottlingException",
+                "Too many tokens per day, please wait before trying again.",
+                DayQuota,
+            ),
             (429, "ModelNotReadyException", "Model is not ready", Transient),
             (429, "", "", Throttled),
             (400, "ThrottlingException", "Rate exceeded", Throttled),

@@ -18,6 +18,16 @@ pub use s3::S3;
 
 use crate::store::StoreError;
 
+/// The region that the environment or the profile names, without asking the instance metadata service.
+pub async fn configured_region() -> Option<String> {
+    use aws_config::environment::EnvironmentVariableRegionProvider;
+    use aws_config::meta::region::RegionProviderChain;
+    use aws_config::profile::ProfileFileRegionProvider;
+    let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+    let region = chain.or_else(ProfileFileRegionProvider::new()).region().await;
+    region.map(|region| region.to_string())
+}
+
 /// What is not left to the SDK's chain. Comes from the command line and its environment.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -139,12 +149,18 @@ fn is_unreachable(error: &(dyn StdError + 'static)) -> bool {
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind::*;
-            if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable) {
+            if matches!(
+                io.kind(),
+                ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable
+            ) {
                 return true;
             }
         }
         let text = error.to_string();
-        if text.contains("dns error") || text.contains("tcp connect error") || text.contains("connect timeout") {
+        if text.contains("dns error")
+            || text.contains("tcp connect error")
+            || text.contains("connect timeout")
+        {
             return true;
         }
         source = error.source();
@@ -154,7 +170,9 @@ fn is_unreachable(error: &(dyn StdError + 'static)) -> bool {
 
 fn is_credentials(error: &dyn StdError) -> bool {
     let text = chain(error);
-    text.contains("credentials provider") || text.contains("no providers in chain") || text.contains("SSO token")
+    text.contains("credentials provider")
+        || text.contains("no providers in chain")
+        || text.contains("SSO token")
 }
 
 /// What the user can do about a credentials fault, by S3's and Bedrock's error codes.

@@ -61,7 +61,10 @@ impl S3 {
                 bucket: self.bucket.clone(),
                 hint: format!(" at {}; check the name, the account and the region", self.endpoint),
             },
-            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
+            (
+                "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
+                _,
+            )
             | (_, Some(301)) => StoreError::NoBucket {
                 bucket: self.bucket.clone(),
                 hint: " in this region; set AWS_REGION to the bucket's own".to_owned(),
@@ -102,7 +105,8 @@ impl Store for S3 {
     async fn list(&self, token: Option<&str>) -> Result<Page, StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(non_empty(&self.prefix));
         // Keys may hold characters that XML can not (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
-        let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.map(str::to_owned));
+        let request =
+            request.encoding_type(EncodingType::Url).set_continuation_token(token.map(str::to_owned));
         let output = request.send().await.map_err(|e| self.error("list", "", e))?;
         let encoded = output.encoding_type() == Some(&EncodingType::Url);
         let mut objects = Vec::with_capacity(output.contents().len());

@@ -6,22 +6,7 @@
 //! stated reason, meant to be replaced by what `usage` of past replies shows. An unknown model gets the widest.
 
 use super::Family;
-
-/// A public tokenizer, named as tiktoken names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Encoding {
-    Cl100kBase,
-    O200kBase,
-}
-
-impl Encoding {
-    pub fn name(self) -> &'static str {
-        match self {
-            Encoding::Cl100kBase => "cl100k_base",
-            Encoding::O200kBase => "o200k_base",
-        }
-    }
-}
+use crate::domain::Encoding;
 
 /// `tokens of the model = tokens in `encoding` x factor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

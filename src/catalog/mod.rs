@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 pub use date::{Date, ParseDateError};
-pub use estimate::{Encoding, TokenEstimate};
+pub use estimate::TokenEstimate;
 pub use model::{Family, Kind, LongPrompt, Model, Price, Thinking};
 pub(crate) use nearest::nearest;
 

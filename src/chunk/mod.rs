@@ -96,7 +96,14 @@ pub fn chunks(text: &str, _layout: Layout, size: &Size) -> Vec<Chunk> {
         };
         let tokens = tokens::count(&text[context..end], size.encoding);
         let index = found.len() as u32;
-        found.push(Chunk { index, context: context..start, core: start..end, header: None, tokens, end: boundary });
+        found.push(Chunk {
+            index,
+            context: context..start,
+            core: start..end,
+            header: None,
+            tokens,
+            end: boundary,
+        });
         start = end;
     }
     found

@@ -14,9 +14,11 @@ use crate::tokens::Encoding;
 /// to the cheapest model that fits, merges the answers, and writes the results back.
 #[derive(Debug, Parser)]
 #[command(name = "docmill", version, max_term_width = 100, propagate_version = false)]
-#[command(after_help = "Exit codes: 0 every document done; 1 some failed or are partial; 2 the command line or a \
+#[command(
+    after_help = "Exit codes: 0 every document done; 1 some failed or are partial; 2 the command line or a \
     pipeline file is wrong; 3 stopped by budget or deadline; 4 credentials, bucket, endpoint or model refused; \
-    130 interrupted.")]
+    130 interrupted."
+)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,

@@ -32,7 +32,7 @@ pub fn count(command: &CountArgs, output: &Output) -> Result<Exit, Fault> {
         }
     };
     let encodings: Vec<Encoding> = match (model, command.encoding) {
-        (Some(model), _) => vec![crate::plan::tmp(model.estimate.encoding)],
+        (Some(model), _) => vec![model.estimate.encoding],
         (None, Some(encoding)) => vec![encoding],
         (None, None) => Encoding::ALL.to_vec(),
     };
@@ -99,7 +99,11 @@ pub fn chunk(command: &ChunkArgs, output: &Output) -> Result<Exit, Fault> {
         let layout = json!(text.layout);
         let layout = layout.as_str().unwrap_or("table").to_owned();
         writeln!(out, "{}: {} chunks, layout {layout}", path.display(), chunks.len())?;
-        writeln!(out, "{:>6} {:>9} {:>12} {:>12} {:>9}  ends at", "chunk", "tokens", "from", "to", "context")?;
+        writeln!(
+            out,
+            "{:>6} {:>9} {:>12} {:>12} {:>9}  ends at",
+            "chunk", "tokens", "from", "to", "context"
+        )?;
         for chunk in &chunks {
             write_chunk(&mut out, &text, chunk, command.show_cuts)?;
         }

@@ -14,10 +14,11 @@ use crate::plan::Routes;
 
 /// Checks every file and shows the faults of all of them.
 pub fn check(command: &Check, output: &Output) -> Result<Exit, Fault> {
+    let region = super::run::runtime()?.block_on(crate::aws::configured_region());
     let mut exit = Exit::Success;
     let mut records = Vec::new();
     for path in &command.pipelines {
-        let faults = match read(path, &command.overrides)? {
+        let faults = match read(path, &command.overrides, region.as_deref())? {
             Ok((pipeline, _)) => {
                 if !output.json && !output.quiet {
                     writeln!(io::stderr(), "{}: ok", path.display())?;
@@ -42,8 +43,15 @@ pub fn check(command: &Check, output: &Output) -> Result<Exit, Fault> {
 }
 
 /// The pipeline of a command that needs a valid one, with its models chosen. Warnings go to stderr.
-pub fn load(path: &Path, overrides: &Overrides, output: &Output) -> Result<(Pipeline, Routes), Fault> {
-    match read(path, overrides)? {
+///
+/// Prices depend on the region for some models; without one they are those of us-east-1.
+pub fn load(
+    path: &Path,
+    overrides: &Overrides,
+    region: Option<&str>,
+    output: &Output,
+) -> Result<(Pipeline, Routes), Fault> {
+    match read(path, overrides, region)? {
         Ok((pipeline, routes)) => {
             if !output.quiet {
                 show(pipeline.warnings())?;
@@ -59,12 +67,17 @@ pub fn load(path: &Path, overrides: &Overrides, output: &Output) -> Result<(Pipe
     }
 }
 
-fn read(path: &Path, overrides: &Overrides) -> Result<Result<(Pipeline, Routes), Diagnostics>, Fault> {
+fn read(
+    path: &Path,
+    overrides: &Overrides,
+    region: Option<&str>,
+) -> Result<Result<(Pipeline, Routes), Diagnostics>, Fault> {
     let name = path.display().to_string();
     let bytes = read_start(path).with_context(|| format!("can not read the pipeline file {name}"));
     let bytes = bytes.map_err(|error| Fault::new(Exit::Usage, error))?;
     let overrides = overrides_of(overrides)?;
-    match pipeline::parse(&bytes, &name, &overrides, Catalog::builtin(), today()) {
+    let catalog = Catalog::builtin().in_region(region.unwrap_or("us-east-1"));
+    match pipeline::parse(&bytes, &name, &overrides, &catalog, today()) {
         Err(faults) => Ok(Err(faults)),
         Ok(pipeline) => {
             let routes = Routes::choose(&pipeline).map_err(|error| Fault::new(Exit::Usage, error))?;

@@ -12,12 +12,11 @@ use tokio::sync::watch;
 
 use super::args::{Job as JobArgs, LogFormat, Output};
 use super::{Exit, Fault, pipelines, sandbox};
-use crate::aws::{Aws, AwsError, Settings};
+use crate::aws::{Aws, AwsError, Settings, configured_region};
 use crate::chunk::Size;
 use crate::dispatch::Model;
 use crate::domain::{Event, Planned, Totals};
 use crate::pipeline::Pipeline;
-use crate::plan::Routes;
 use crate::report::{Progress, RunRecord, Style, closing_table, plan_table};
 use crate::run::{self, Ended, Job, OpenError, Summary, uses_s3};
 use crate::sandbox::Sandbox;
@@ -34,13 +33,14 @@ struct Session {
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| Fault::new(Exit::Refused, anyhow::Error::new(error).context("can not start threads")))
+    runtime.map_err(|error| {
+        Fault::new(Exit::Refused, anyhow::Error::new(error).context("can not start threads"))
+    })
 }
 
 pub fn run(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
-    let (pipeline, routes) = pipelines::load(&command.pipeline, &command.overrides, output)?;
     runtime()?.block_on(async {
-        let Session { job, source, aws, sandbox } = open(command, pipeline, routes, true).await?;
+        let Session { job, source, aws, sandbox } = open(command, output, true).await?;
         let aws = aws.expect("a run always loads AWS: its models are there");
         let record = start_record(&job, &aws).await?;
         let model: Arc<dyn Model> = Arc::new(aws.bedrock());
@@ -57,9 +57,8 @@ pub fn run(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
 }
 
 pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
-    let (pipeline, routes) = pipelines::load(&command.pipeline, &command.overrides, output)?;
     runtime()?.block_on(async {
-        let Session { job, source, sandbox, .. } = open(command, pipeline, routes, false).await?;
+        let Session { job, source, sandbox, .. } = open(command, output, false).await?;
         let (mut planned, mut unreadable, mut written) = (Planned::default(), 0u64, Ok(()));
         let each = |meta: crate::domain::ObjectMeta, result: Result<run::Prepared, String>| {
             let line = match &result {
@@ -117,12 +116,13 @@ pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
 }
 
 /// Opens the sandbox if asked for, AWS if needed, source and sink.
-async fn open(
-    command: &JobArgs,
-    pipeline: Pipeline,
-    routes: Routes,
-    calls_models: bool,
-) -> Result<Session, Fault> {
+async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Result<Session, Fault> {
+    let region = match &command.sandbox {
+        Some(_) => None,
+        None => configured_region().await,
+    };
+    let load = |region: Option<&str>| pipelines::load(&command.pipeline, &command.overrides, region, output);
+    let (mut pipeline, mut routes) = load(region.as_deref())?;
     let mut settings = settings_from_environment(&pipeline);
     let mut sandbox = None;
     if let Some(dir) = &command.sandbox {
@@ -139,6 +139,13 @@ async fn open(
     } else {
         None
     };
+    // On an instance the region may come from its metadata, which only the SDK's whole chain asks.
+    if let Some(aws) = &aws
+        && command.sandbox.is_none()
+        && region.as_deref() != Some(aws.region())
+    {
+        (pipeline, routes) = load(Some(aws.region()))?;
+    }
     let opened = run::open(&pipeline, aws.as_ref()).await.map_err(|error| open_fault(error, command))?;
     let encoding = routes.encoding;
     let chunk = pipeline.chunk();
@@ -173,7 +180,8 @@ fn settings_from_environment(pipeline: &Pipeline) -> Settings {
 async fn start_record(job: &Job, aws: &Aws) -> Result<RunRecord, Fault> {
     let now = OffsetDateTime::from(SystemTime::now());
     let started = now.format(&Rfc3339).unwrap_or_default();
-    let compact: String = started.split('.').next().unwrap_or_default().chars().filter(|c| !"-:Z".contains(*c)).collect();
+    let compact: String =
+        started.split('.').next().unwrap_or_default().chars().filter(|c| !"-:Z".contains(*c)).collect();
     let record = RunRecord {
         run: format!("{compact}Z-{:04x}", (unix_time().subsec_nanos() ^ std::process::id()) & 0xffff),
         docmill: env!("CARGO_PKG_VERSION"),
@@ -190,7 +198,8 @@ async fn start_record(job: &Job, aws: &Aws) -> Result<RunRecord, Fault> {
         documents: Vec::new(),
     };
     let written = job.sink.put(&record.key(), record.bytes(), "application/json").await;
-    written.map_err(|error| store_fault(&format!("can not write to the sink {}", job.sink.describe()), error))?;
+    written
+        .map_err(|error| store_fault(&format!("can not write to the sink {}", job.sink.describe()), error))?;
     Ok(record)
 }
 

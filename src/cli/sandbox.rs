@@ -33,7 +33,8 @@ pub async fn embedded(dir: &Path, pipeline: &Pipeline) -> Result<(Sandbox, Strin
     if let Location::S3 { bucket, .. } = &pipeline.sink().location {
         let path = dir.join(bucket);
         std::fs::create_dir_all(&path).map_err(|error| {
-            let error = anyhow::Error::new(error).context(format!("can not make the folder {}", path.display()));
+            let error =
+                anyhow::Error::new(error).context(format!("can not make the folder {}", path.display()));
             Fault::new(Exit::Refused, error)
         })?;
     }

@@ -87,10 +87,26 @@ pub enum Next {
 /// What came of an attempt, for the one who waits for the call.
 #[derive(Debug)]
 pub enum Finished {
-    Reply { reply: Reply, cost: Usd, attempts: u32 },
+    Reply {
+        reply: Reply,
+        cost: Usd,
+        attempts: u32,
+    },
     /// `usage` and `cost` are those of a reply that was paid for and is of no use.
-    Retrying { wait_ms: u64, attempt: u32, reason: String, usage: Usage, cost: Usd, maybe_billed: Usd },
-    GaveUp { reason: String, attempts: u32, fatal: bool, maybe_billed: Usd },
+    Retrying {
+        wait_ms: u64,
+        attempt: u32,
+        reason: String,
+        usage: Usage,
+        cost: Usd,
+        maybe_billed: Usd,
+    },
+    GaveUp {
+        reason: String,
+        attempts: u32,
+        fatal: bool,
+        maybe_billed: Usd,
+    },
 }
 
 /// Limits, from the pipeline file.

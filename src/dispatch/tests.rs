@@ -47,7 +47,11 @@ fn the_worst_case_is_reserved_and_the_true_cost_booked() {
     }
     assert_eq!(d.next(0), Next::Send(ticket(1, 0, 0)));
     assert_eq!(d.next(0), Next::Send(ticket(1, 0, 1)));
-    assert_eq!(d.next(0), Next::Idle, "0.4 more could exceed the cap, but something in flight may give it back");
+    assert_eq!(
+        d.next(0),
+        Next::Idle,
+        "0.4 more could exceed the cap, but something in flight may give it back"
+    );
     d.finish(ticket(1, 0, 0), Ok((reply("a"), usd("0.1"))), 0);
     assert_eq!(d.next(0), Next::Send(ticket(1, 0, 2)));
     d.finish(ticket(1, 0, 1), Err(failure(FailureClass::Malformed)), 0);

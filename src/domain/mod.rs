@@ -6,11 +6,13 @@
 mod call;
 mod chunk;
 mod document;
+mod encoding;
 mod event;
 mod money;
 
 pub use call::{Call, CallId, Reply, Stage, StopReason, Usage};
 pub use chunk::{Boundary, Chunk};
 pub use document::{DocumentState, Format, Layout, ObjectMeta, Text};
+pub use encoding::{Encoding, UnknownEncoding};
 pub use event::{Event, ModelTotals, Planned, Totals};
 pub use money::{ParseUsdError, Usd};

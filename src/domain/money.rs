@@ -89,7 +89,11 @@ impl FromStr for Usd {
         let number = number.strip_prefix('$').unwrap_or(number);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) || fraction.len() > 12 {
+        if (whole.is_empty() && fraction.is_empty())
+            || !digits(whole)
+            || !digits(fraction)
+            || fraction.len() > 12
+        {
             return Err(refuse());
         }
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| refuse())? };

@@ -78,7 +78,7 @@ pub(super) fn sniff_magic(bytes: &[u8]) -> Option<Foreign> {
     let head = &bytes[..bytes.len().min(1024)];
     let at = find(head, b"%PDF-")?;
     let blank = head[..at].iter().all(|b| b.is_ascii_whitespace() || b"\xef\xbb\xbf".contains(b));
-    let binary = || head.iter().any(|&b| b == 0) || std::str::from_utf8(head).is_err();
+    let binary = || head.contains(&0) || std::str::from_utf8(head).is_err();
     if !(blank || binary()) {
         return None;
     }

@@ -5,6 +5,9 @@
 //! the usual Markdown writers recurse with the nesting, pad table columns to the widest cell (115 kB of page, 100 MB of
 //! text) and indent lists with their depth. Here time and text grow with the page, and tag soup needs no repair.
 
+mod table;
+mod tag;
+
 use std::convert::Infallible;
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
@@ -12,8 +15,10 @@ use html5gum::{Span, Tokenizer};
 
 use crate::domain::{Layout, Text};
 
-use super::html_table::Table;
-use super::{ExtractError, Limits};
+use super::ExtractError;
+use super::fence::push_fenced;
+use table::Table;
+use tag::{Tag, is_block};
 
 /// Tables within tables beyond this are read as blocks: every level copies its cells once.
 const MAX_TABLES: usize = 8;
@@ -22,7 +27,7 @@ const MAX_TABLES: usize = 8;
 const MAX_INDENT_LEVELS: usize = 8;
 
 /// Converts a page.
-pub(super) fn read(mut text: Text, limits: &Limits) -> Result<Text, ExtractError> {
+pub(super) fn read(mut text: Text) -> Result<Text, ExtractError> {
     let mut body = to_markdown(&text.body, Noise::Skip);
     if body.is_none() {
         // Something that was skipped never ended: rather the noise than the loss.
@@ -32,9 +37,6 @@ pub(super) fn read(mut text: Text, limits: &Limits) -> Result<Text, ExtractError
     text.body = body.unwrap_or_default();
     if text.body.is_empty() {
         return Err(ExtractError::NoText { format: "HTML" });
-    }
-    if text.body.len() as u64 > limits.max_text_bytes {
-        return Err(ExtractError::TooLarge { limit_bytes: limits.max_text_bytes });
     }
     text.layout = Layout::Markdown;
     text.source_offset = None;
@@ -68,119 +70,6 @@ fn to_markdown(html: &str, noise: Noise) -> Option<String> {
     match Tokenizer::new_with_emitter(html, emitter).finish() {
         Ok(()) => writer.finish(),
         Err(never) => match never {},
-    }
-}
-
-/// The start tag being read: its name and those attributes that matter.
-#[derive(Default)]
-struct Tag {
-    name: String,
-    attributes: Vec<(&'static str, String)>,
-    /// The attribute whose value comes next is one of them.
-    wanted: bool,
-}
-
-impl Tag {
-    const WANTED: [&'static str; 7] = ["alt", "alttext", "class", "colspan", "role", "rowspan", "start"];
-
-    fn open(&mut self, name: &[u8]) {
-        self.name = String::from_utf8_lossy(name).into_owned();
-        self.attributes.clear();
-        self.wanted = false;
-    }
-
-    fn attribute_name(&mut self, name: &[u8]) {
-        let wanted = Self::WANTED.into_iter().find(|wanted| wanted.as_bytes() == name);
-        let wanted = wanted.filter(|wanted| self.attribute(wanted).is_none());
-        self.wanted = wanted.is_some();
-        self.attributes.extend(wanted.map(|name| (name, String::new())));
-    }
-
-    fn attribute_value(&mut self, value: &[u8]) {
-        if self.wanted
-            && let Some((_, held)) = self.attributes.last_mut()
-        {
-            held.push_str(&String::from_utf8_lossy(value));
-        }
-    }
-
-    fn attribute(&self, wanted: &str) -> Option<&str> {
-        self.attributes.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
-    }
-
-    fn number(&self, wanted: &str) -> usize {
-        self.attribute(wanted).and_then(|value| value.trim().parse().ok()).unwrap_or(1)
-    }
-
-    fn has_class(&self, wanted: &str) -> bool {
-        self.attribute("class").is_some_and(|class| class.split_ascii_whitespace().any(|name| name == wanted))
-    }
-
-    /// What a reader of the page's text does not look for. `hidden` and `display: none` are not on the list: tabs and
-    /// folded sections are hidden until a script shows them.
-    fn is_noise(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "audio"
-                | "button"
-                | "canvas"
-                | "datalist"
-                | "map"
-                | "nav"
-                | "object"
-                | "select"
-                | "svg"
-                | "video"
-        ) || matches!(self.attribute("role"), Some("navigation" | "search"))
-            || self.has_class("noprint")
-            || self.has_class("mw-editsection")
-    }
-
-    /// MediaWiki writes a formula twice, as MathML and as a picture with the same TeX.
-    fn is_formula_image(&self) -> bool {
-        self.attribute("class").is_some_and(|class| class.contains("mwe-math-fallback-image"))
-    }
-
-    /// The tokenizer hands the content of these over as one string, so that their end is always found.
-    fn is_code(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "script" | "style" | "noscript" | "template" | "iframe" | "noembed" | "noframes"
-        )
-    }
-
-    /// Elements without an end tag, or with one that may be left out: skipping to it would skip too much.
-    fn may_lack_end(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "area"
-                | "base"
-                | "body"
-                | "br"
-                | "col"
-                | "dd"
-                | "dt"
-                | "embed"
-                | "head"
-                | "hr"
-                | "html"
-                | "img"
-                | "input"
-                | "li"
-                | "link"
-                | "meta"
-                | "option"
-                | "p"
-                | "source"
-                | "tbody"
-                | "td"
-                | "tfoot"
-                | "th"
-                | "thead"
-                | "tr"
-                | "track"
-                | "wbr"
-        )
     }
 }
 
@@ -480,7 +369,7 @@ impl Writer {
         self.gap = Gap::Block;
     }
 
-    /// Preformatted text becomes a fenced block, with a fence longer than any in it (CommonMark 0.31, 4.5).
+    /// Preformatted text becomes a fenced block.
     fn end_pre(&mut self) {
         let Some(start) = self.pre.take() else {
             return;
@@ -488,13 +377,7 @@ impl Writer {
         let text = self.out.split_off(start);
         let text = text.trim_end().trim_start_matches(['\r', '\n']);
         if !text.is_empty() {
-            let mut fence = String::from("```");
-            while text.contains(&fence) {
-                fence.push('`');
-            }
-            for part in [&fence, "\n", text, "\n", &fence] {
-                self.out.push_str(part);
-            }
+            push_fenced(&mut self.out, "", text);
         }
         self.widen(Gap::Block);
     }
@@ -528,36 +411,6 @@ impl Writer {
             self.out.push_str(&marker.unwrap_or_default());
         }
     }
-}
-
-fn is_block(name: &str) -> bool {
-    matches!(
-        name,
-        "address"
-            | "article"
-            | "aside"
-            | "body"
-            | "caption"
-            | "center"
-            | "details"
-            | "dialog"
-            | "div"
-            | "dl"
-            | "fieldset"
-            | "figcaption"
-            | "figure"
-            | "footer"
-            | "form"
-            | "header"
-            | "hgroup"
-            | "hr"
-            | "legend"
-            | "main"
-            | "option"
-            | "p"
-            | "section"
-            | "summary"
-    )
 }
 
 #[cfg(test)]
@@ -619,6 +472,7 @@ mod tests {
     #[test]
     fn navigation_that_never_ends_does_not_eat_the_page() {
         assert_eq!(to_markdown("<nav>a<p>b", Noise::Skip), None);
+        assert_eq!(to_markdown("x<template>a<p>b", Noise::Skip), None);
         assert_eq!(to_markdown("<nav>a<p>b", Noise::Keep).as_deref(), Some("a\n\nb"));
     }
 
@@ -665,6 +519,7 @@ mod tests {
             ),
             100_000,
         );
+        measure(format!("<pre>{}", "`".repeat(100_000)), 300_010);
         let attributes: String = (0..100_000).map(|i| format!("a{i} ")).collect();
         measure(format!("<p {attributes}>x"), 1);
         measure(format!("<table>{}</table>", "<tr><td rowspan=9 colspan=9>x".repeat(1_000)), 1_000 * 400);

@@ -317,6 +317,9 @@ impl Printer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -365,21 +368,48 @@ mod tests {
         assert_eq!(pretty(&deep, MIB), Err(Stop::Limit));
     }
 
-    proptest::proptest! {
+    fn any_value() -> impl Strategy<Value = Value> {
+        let text = "[ -~é日😀\n\"\\\\]{0,12}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f32>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 8, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                proptest::collection::btree_map(text, inner, 0..8).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn documents_keep_their_values_and_layout_is_stable(value in any_value()) {
+            let compact = value.to_string();
+            let ours = pretty(&compact, MIB).expect("valid JSON");
+            let read = |json: &str| serde_json::from_str::<Value>(json).expect("valid JSON");
+            prop_assert_eq!(read(&ours), read(&compact));
+            let pretty_printed = serde_json::to_string_pretty(&value).expect("a value is JSON");
+            prop_assert_eq!(pretty(&pretty_printed, MIB), Ok(ours));
+        }
+
         #[test]
         fn agrees_with_serde_json(json in "[\\[\\]{},:\"\\\\u0-9a-f.e\\-ntruls \n]{0,40}") {
             let ours = pretty(&json, MIB);
-            let theirs = serde_json::from_str::<serde_json::Value>(&json);
+            let theirs = serde_json::from_str::<Value>(&json);
             match (&ours, &theirs) {
                 (Ok(ours), Ok(theirs)) => {
-                    let again = serde_json::from_str::<serde_json::Value>(ours).ok();
-                    proptest::prop_assert_eq!(again.as_ref(), Some(theirs));
+                    let again = serde_json::from_str::<Value>(ours).ok();
+                    prop_assert_eq!(again.as_ref(), Some(theirs));
                     let twice = pretty(ours, MIB);
-                    proptest::prop_assert_eq!(twice.as_ref(), Ok(ours));
+                    prop_assert_eq!(twice.as_ref(), Ok(ours));
                 }
                 // serde_json also refuses lone surrogates and numbers beyond f64, which are grammatical.
-                (Ok(ours), Err(_)) => proptest::prop_assert!(ours.contains("\\u") || ours.contains('e')),
-                (Err(_), Ok(_)) => proptest::prop_assert!(false, "refused valid JSON"),
+                (Ok(ours), Err(_)) => prop_assert!(ours.contains("\\u") || ours.contains('e')),
+                (Err(_), Ok(_)) => prop_assert!(false, "refused valid JSON"),
                 (Err(_), Err(_)) => {}
             }
         }

@@ -15,12 +15,15 @@
 //! | `charset` | bytes to characters |
 //! | `sniff` | which of the readable formats it is |
 //! | `html` `json` `notebook` `table` `lines` | one readable format each |
+//! | `fence` | code blocks in the Markdown that `html` and `notebook` write |
 //!
 //! The room is pure, and it must not panic, loop or allocate without bound on any bytes.
 
 mod charset;
+mod fence;
 mod foreign;
 mod gzip;
+mod html;
 mod json;
 mod lines;
 mod notebook;
@@ -111,7 +114,11 @@ pub fn extract(
         source_offset: decoded.source_offset,
         warnings,
     };
-    read(text, limits)
+    let text = read(text, limits)?;
+    if text.body.len() as u64 > limits.max_text_bytes {
+        return Err(ExtractError::TooLarge { limit_bytes: limits.max_text_bytes });
+    }
+    Ok(text)
 }
 
 /// Each format's own reading of the decoded text.
@@ -119,7 +126,7 @@ fn read(text: Text, limits: &Limits) -> Result<Text, ExtractError> {
     match text.format {
         Format::Text => Ok(text),
         Format::Markdown => Ok(Text { layout: Layout::Markdown, ..text }),
-        Format::Html => Ok(text),
+        Format::Html => html::read(text),
         Format::Csv | Format::Tsv => Ok(table::read(text)),
         Format::Json => json::read(text, limits),
         Format::JsonLines => Ok(lines::read_json_lines(text)),

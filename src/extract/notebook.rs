@@ -1,9 +1,9 @@
 //! Jupyter notebooks: JSON whose text is in its cells. As plain JSON most of a notebook is base64 images and
 //! metadata; as Markdown it reads as its author wrote it (nbformat 4: <https://nbformat.readthedocs.io/>).
 
-use std::fmt::Write;
-
 use serde_json::Value;
+
+use super::fence::push_fenced;
 
 pub(super) struct Notebook {
     pub markdown: String,
@@ -24,7 +24,7 @@ pub(super) fn to_markdown(json: &str) -> Option<Notebook> {
     for cell in cells {
         let source = joined(cell.get("source"));
         match cell.get("cell_type").and_then(Value::as_str) {
-            Some("code") => push_fenced(&mut markdown, language, &source),
+            Some("code") => push_code(&mut markdown, language, &source),
             _ => push_block(&mut markdown, &source),
         }
         for output in cell.get("outputs").and_then(Value::as_array).into_iter().flatten() {
@@ -32,7 +32,7 @@ pub(super) fn to_markdown(json: &str) -> Option<Notebook> {
                 Some(text) => joined(Some(text)),
                 None => joined(output.get("text")),
             };
-            push_fenced(&mut markdown, "text", &text);
+            push_code(&mut markdown, "text", &text);
             let data = output.get("data").and_then(Value::as_object);
             left_out += data.map_or(0, |data| data.keys().filter(|kind| kind.starts_with("image/")).count());
         }
@@ -60,19 +60,14 @@ fn push_block(markdown: &mut String, text: &str) {
     markdown.push_str(text.trim_end());
 }
 
-/// A fenced block whose fence is longer than any in the text (CommonMark 0.31, 4.5).
-fn push_fenced(markdown: &mut String, language: &str, text: &str) {
+fn push_code(markdown: &mut String, language: &str, text: &str) {
     if text.trim().is_empty() {
         return;
-    }
-    let mut fence = String::from("```");
-    while text.contains(&fence) {
-        fence.push('`');
     }
     if !markdown.is_empty() {
         markdown.push_str("\n\n");
     }
-    write!(markdown, "{fence}{language}\n{}\n{fence}", text.trim_end()).expect("a String can be written to");
+    push_fenced(markdown, language, text.trim_end());
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) fn format(body: &str, name: &str) -> Format {
     by_markup(body)
         .or_else(|| lines::looks_like_subtitles(body).then_some(Format::Subtitles))
         .or_else(|| by_json(body, named))
-        .or(named)
+        .or(named.filter(|&format| format != Format::Text))
         .or_else(|| lines::looks_like_log(body).then_some(Format::Log))
         .or_else(|| table::looks_like_table(body))
         .or_else(|| body.starts_with("#!").then_some(Format::Code))
@@ -164,6 +164,8 @@ mod tests {
         check("a.txt", "[1] Smith et al. [2]", Format::Text);
         check("a.txt", "WEBVTT\n\n", Format::Subtitles);
         check("a.csv", "<!doctype html>", Format::Html);
+        check("a.txt", "10:00:01 a\n10:00:02 b\n10:00:03 c\n", Format::Log);
+        check("a.txt", "id\tname\n1\ta\n2\tb\n3\tc\n4\td\n", Format::Tsv);
     }
 
     #[test]

@@ -69,9 +69,10 @@ impl Shape {
 
     /// All groups of each level above the map stage, groups of one included.
     pub fn nodes(&self) -> impl Iterator<Item = impl Iterator<Item = CallId>> {
-        self.levels.iter().zip(1..).map(|(groups, level)| {
-            (0..groups.len() as u32).map(move |index| CallId { level, index })
-        })
+        self.levels
+            .iter()
+            .zip(1..)
+            .map(|(groups, level)| (0..groups.len() as u32).map(move |index| CallId { level, index }))
     }
 
     /// The chunks that lie below `call`.

@@ -11,8 +11,9 @@ use super::keys::Meaning;
 use super::location::Location;
 use super::prompt::Prompts;
 use super::reader::Located;
-use super::settings::{Candidate, Chunking, Limits, Map, Merge, Pattern, Route, Sink, SinkFormat, Source};
+use super::settings::{Candidate, Chunking, Limits, Map, Merge, Pattern, Route, Sink, Source};
 use crate::domain::Usd;
+use crate::sink::OutputFormat;
 
 /// Puts the pipeline together; every key that is needed has a value of its kind.
 pub(super) fn assemble(
@@ -137,7 +138,7 @@ fn duration(value: Value) -> Duration {
     }
 }
 
-fn sink_formats(value: Value) -> Vec<SinkFormat> {
+fn sink_formats(value: Value) -> Vec<OutputFormat> {
     let Value::Meanings(meanings) = value else { unexpected(&value) };
     let format = |meaning| match meaning {
         Meaning::SinkFormat(format) => format,

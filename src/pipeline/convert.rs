@@ -1,5 +1,6 @@
 //! One value from TOML to what its key asks for, or what is wrong with it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -11,6 +12,9 @@ use super::quantity::{parse_bytes, parse_duration, parse_thousandths};
 use super::settings::Pattern;
 use crate::catalog::nearest;
 use crate::domain::{Format, Usd};
+
+/// There are not many more on Bedrock.
+const MOST_CANDIDATES: usize = 100;
 
 /// A value of the kind that its key asks for.
 #[derive(Clone, Debug)]
@@ -67,26 +71,30 @@ impl Converter<'_> {
         }
     }
 
-    fn fault(&mut self, code: Code, place: &Place, message: String) -> &mut Diagnostic {
-        self.faults.push(Diagnostic::new(code, self.key, place, message));
-        self.faults.last_mut().expect("one was just pushed")
+    /// `hint` says what to write instead; "" when the message says it.
+    fn fault(&mut self, code: Code, place: &Place, message: String, hint: &str) {
+        let fault = Diagnostic::new(code, self.key, place, message);
+        self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
     }
 
     fn wrong_type(&mut self, place: &Place, wanted: &str, value: &DeValue<'_>) {
-        let message = format!("`{}` must be {wanted}, not {}", self.key, article(value.type_str()));
-        let fault = self.fault(Code::WrongType, place, message);
-        fault.label = article(value.type_str());
-        if let (true, DeValue::String(text)) = (wanted.starts_with("an integer"), value)
-            && text.parse::<u64>().is_ok()
-        {
-            fault.hints.push("write the number without quotes".to_owned());
-        }
+        let found = article(value.type_str());
+        let message = format!("`{}` must be {wanted}, not {found}", self.key);
+        let quoted_number =
+            wanted == "an integer" && value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
+        let hint = match value {
+            DeValue::String(_) if quoted_number => "write the number without quotes",
+            DeValue::String(_) if wanted.starts_with("an array") => "put it in brackets",
+            _ => "",
+        };
+        let fault = Diagnostic::new(Code::WrongType, self.key, place, message).label(found);
+        self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
     }
 
     fn string<'v>(&mut self, value: &'v DeValue<'_>, wanted: &str) -> Option<&'v str> {
         let text = value.as_str();
         if text.is_none() {
-            self.wrong_type(&self.place, wanted, value);
+            self.wrong_type(self.place, wanted, value);
         }
         text
     }
@@ -95,14 +103,9 @@ impl Converter<'_> {
         match integer(value) {
             Some(1) => Some(Value::Number(1)),
             _ => {
-                let fault = self.fault(
-                    Code::Version,
-                    &self.place,
-                    "this version of docmill reads `version = 1` only".to_owned(),
-                );
-                fault.hints.push(
-                    "write `version = 1`, or use a version of docmill that knows the file's".to_owned(),
-                );
+                let message = "this version of docmill reads `version = 1` only".to_owned();
+                let hint = "write `version = 1`, or use a version of docmill that knows the file's";
+                self.fault(Code::Version, self.place, message, hint);
                 None
             }
         }
@@ -110,14 +113,14 @@ impl Converter<'_> {
 
     fn integer(&mut self, value: &DeValue<'_>, min: u64, max: u64) -> Option<u64> {
         if !value.is_integer() {
-            self.wrong_type(&self.place, "an integer", value);
+            self.wrong_type(self.place, "an integer", value);
             return None;
         }
         // What does not fit u64 is negative or enormous.
         let number = integer(value).filter(|number| (min..=max).contains(number));
         if number.is_none() {
             let message = format!("`{}` must be from {min} to {max}", self.key);
-            self.fault(Code::OutOfRange, &self.place, message);
+            self.fault(Code::OutOfRange, self.place, message, "");
         }
         number
     }
@@ -127,15 +130,17 @@ impl Converter<'_> {
             DeValue::Integer(_) => integer(value),
             DeValue::String(text) => parse_bytes(text),
             other => {
-                self.wrong_type(&self.place, "a number of bytes or a size such as \"64MiB\"", other);
+                self.wrong_type(self.place, "a number of bytes or a size such as \"64MiB\"", other);
                 return None;
             }
         };
         if bytes.is_none_or(|bytes| bytes == 0) {
             let message = format!("`{}` is not a size", self.key);
-            self.fault(Code::BadValue, &self.place, message).hints.push(
-                "write a whole number of bytes above 0, or one with a unit: \"500kB\", \"64MiB\", \"2GiB\""
-                    .to_owned(),
+            self.fault(
+                Code::BadValue,
+                self.place,
+                message,
+                "write a whole number of bytes above 0, or one with a unit: \"500kB\", \"64MiB\", \"2GiB\"",
             );
             return None;
         }
@@ -147,9 +152,11 @@ impl Converter<'_> {
         let duration = parse_duration(text).filter(|duration| !duration.is_zero());
         if duration.is_none() {
             let message = format!("{} is not a span of time", quoted(text));
-            self.fault(Code::BadValue, &self.place, message).hints.push(
-                "write whole numbers with units, larger ones first: \"90s\", \"45m\", \"2h30m\", \"1d\""
-                    .to_owned(),
+            self.fault(
+                Code::BadValue,
+                self.place,
+                message,
+                "write whole numbers with units, larger ones first: \"90s\", \"45m\", \"2h30m\", \"1d\"",
             );
         }
         duration
@@ -161,16 +168,19 @@ impl Converter<'_> {
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => number.as_str().to_owned(),
             other => {
-                self.wrong_type(&self.place, "an amount of US dollars such as \"25.00\"", other);
+                self.wrong_type(self.place, "an amount of US dollars such as \"25.00\"", other);
                 return None;
             }
         };
         let amount = text.parse::<Usd>();
         if amount.is_err() {
             let message = format!("{} is not an amount of US dollars", quoted(&text));
-            self.fault(Code::BadValue, &self.place, message)
-                .hints
-                .push("write a plain decimal number that is not negative: \"2.50\"".to_owned());
+            self.fault(
+                Code::BadValue,
+                self.place,
+                message,
+                "write a plain decimal number that is not negative: \"2.50\"",
+            );
         }
         amount.ok()
     }
@@ -180,14 +190,14 @@ impl Converter<'_> {
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => number.as_str().to_owned(),
             other => {
-                self.wrong_type(&self.place, "a number from 0 to 1", other);
+                self.wrong_type(self.place, "a number from 0 to 1", other);
                 return None;
             }
         };
         let thousandths = parse_thousandths(&text);
         if thousandths.is_none() {
             let message = format!("`{}` must be from 0 to 1, with at most three decimals", self.key);
-            self.fault(Code::OutOfRange, &self.place, message);
+            self.fault(Code::OutOfRange, self.place, message, "");
         }
         thousandths.map(u64::from)
     }
@@ -196,7 +206,7 @@ impl Converter<'_> {
         let text = self.string(value, "a string")?;
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             let message = format!("`{}` must be one line of text, not empty", self.key);
-            self.fault(Code::BadValue, &self.place, message);
+            self.fault(Code::BadValue, self.place, message, "");
             return None;
         }
         Some(text.to_owned())
@@ -206,12 +216,11 @@ impl Converter<'_> {
         let text = self.string(value, "a string")?;
         if required && text.trim().is_empty() {
             let message = format!("`{}` can not be empty", self.key);
-            self.fault(Code::BadValue, &self.place, message)
-                .hints
-                .push("leave the key out to use the default".to_owned());
+            self.fault(Code::BadValue, self.place, message, "leave the key out to use the default");
             return None;
         }
-        Some(text.to_owned())
+        // A checkout with Windows line ends must make the same requests.
+        Some(text.replace("\r\n", "\n"))
     }
 
     fn location(&mut self, value: &DeValue<'_>) -> Option<Location> {
@@ -220,7 +229,7 @@ impl Converter<'_> {
             Ok(location) => Some(location),
             Err(error) => {
                 let hint = error.hint();
-                self.fault(Code::BadValue, &self.place, error.to_string()).hints.push(hint.to_owned());
+                self.fault(Code::BadValue, self.place, error.to_string(), hint);
                 None
             }
         }
@@ -229,12 +238,7 @@ impl Converter<'_> {
     /// The strings of an array with their places; faults for items that are none.
     fn strings<'v>(&mut self, value: &'v DeValue<'_>, wanted: &str) -> Option<Vec<(&'v str, Place)>> {
         let Some(array) = value.as_array() else {
-            self.wrong_type(&self.place, wanted, value);
-            if value.is_str()
-                && let Some(fault) = self.faults.last_mut()
-            {
-                fault.hints.push("put it in brackets".to_owned());
-            }
+            self.wrong_type(self.place, wanted, value);
             return None;
         };
         let mut strings = Vec::new();
@@ -258,14 +262,14 @@ impl Converter<'_> {
 
     fn pattern(&mut self, text: &str, place: &Place) -> Option<Pattern> {
         if text.is_empty() {
-            self.fault(Code::BadValue, place, "an empty pattern matches nothing".to_owned());
+            self.fault(Code::BadValue, place, "an empty pattern matches nothing".to_owned(), "");
             return None;
         }
         match Pattern::parse(text) {
             Ok(pattern) => Some(pattern),
             Err(error) => {
                 let message = format!("{} is not a pattern: {}", quoted(text), error.kind());
-                self.fault(Code::BadValue, place, message);
+                self.fault(Code::BadValue, place, message, "");
                 None
             }
         }
@@ -275,16 +279,14 @@ impl Converter<'_> {
         let strings = self.strings(value, "an array of patterns")?;
         if strings.is_empty() && !may_be_empty && self.faults.is_empty() {
             let message = format!("`{}` is empty, so no document would be taken", self.key);
-            self.fault(Code::BadValue, &self.place, message)
-                .hints
-                .push("write `[\"**\"]` to take all".to_owned());
+            self.fault(Code::BadValue, self.place, message, "write `[\"**\"]` to take all");
         }
         Some(strings.into_iter().filter_map(|(text, place)| self.pattern(text, &place)).collect())
     }
 
     fn formats(&mut self, value: &DeValue<'_>) -> Option<Vec<(Pattern, Format)>> {
         let Some(table) = value.as_table() else {
-            self.wrong_type(&self.place, "a table such as { \"*.dat\" = \"csv\" }", value);
+            self.wrong_type(self.place, "a table such as { \"*.dat\" = \"csv\" }", value);
             return None;
         };
         let mut formats = Vec::new();
@@ -311,7 +313,11 @@ impl Converter<'_> {
         let strings = self.strings(value, "an array of model ids")?;
         if strings.is_empty() && self.faults.is_empty() {
             let message = format!("`{}` is empty, so no model could be called", self.key);
-            self.fault(Code::BadValue, &self.place, message);
+            self.fault(Code::BadValue, self.place, message, "");
+        }
+        if strings.len() > MOST_CANDIDATES {
+            let message = format!("`{}` has more than {MOST_CANDIDATES} models", self.key);
+            self.fault(Code::OutOfRange, self.place, message, "");
         }
         self.refuse_duplicates(&strings);
         Some(strings.into_iter().map(|(text, place)| (text.to_owned(), place)).collect())
@@ -321,18 +327,21 @@ impl Converter<'_> {
         let strings = self.strings(value, "an array of strings")?;
         if strings.is_empty() && self.faults.is_empty() {
             let message = format!("`{}` is empty, so nothing would be written", self.key);
-            self.fault(Code::BadValue, &self.place, message);
+            self.fault(Code::BadValue, self.place, message, "");
         }
         self.refuse_duplicates(&strings);
         Some(strings.into_iter().filter_map(|(name, place)| self.choice(choices, name, &place)).collect())
     }
 
     fn refuse_duplicates(&mut self, strings: &[(&str, Place)]) {
-        for (index, (text, place)) in strings.iter().enumerate() {
-            if let Some((_, first)) = strings[..index].iter().find(|(earlier, _)| earlier == text) {
-                let fault =
-                    self.fault(Code::Duplicate, place, format!("{} stands twice in the list", quoted(text)));
-                fault.related.push((first.clone(), "first here".to_owned()));
+        let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
+        for (text, place) in strings {
+            if let Some(first) = first.get(text) {
+                let message = format!("{} stands twice in the list", quoted(text));
+                let fault = Diagnostic::new(Code::Duplicate, self.key, place, message);
+                self.faults.push(fault.related(first, "first here"));
+            } else {
+                first.insert(text, place);
             }
         }
     }
@@ -346,9 +355,12 @@ impl Converter<'_> {
         match choices.iter().find(|choice| choice.name == name).map(|choice| choice.meaning) {
             Some(Meaning::NotAvailable) => {
                 let message = format!("{} for `{}` is not available in this version", quoted(name), self.key);
-                self.fault(Code::NotAvailable, place, message)
-                    .hints
-                    .push(format!("available: {}", available.join(", ")));
+                self.fault(
+                    Code::NotAvailable,
+                    place,
+                    message,
+                    &format!("available: {}", available.join(", ")),
+                );
                 None
             }
             Some(meaning) => Some(meaning),
@@ -365,7 +377,7 @@ impl Converter<'_> {
             [meant] => format!("did you mean \"{meant}\"?"),
             _ => format!("known: {}", known.join(", ")),
         };
-        self.fault(Code::UnknownName, place, message).hints.push(hint);
+        self.fault(Code::UnknownName, place, message, &hint);
     }
 }
 

@@ -190,7 +190,12 @@ pub struct Diagnostics {
     path: String,
     text: String,
     list: Vec<Diagnostic>,
+    /// Faults beyond the ones that are listed.
+    left_out: usize,
 }
+
+/// More faults than anyone reads: a file that is no pipeline at all can have one in every line.
+const MOST_LISTED: usize = 100;
 
 impl Diagnostics {
     /// In the order of the file; what no line of it is to blame for comes last.
@@ -201,13 +206,16 @@ impl Diagnostics {
             Place::Nowhere => (2, 0),
         };
         list.sort_by_key(order);
-        Diagnostics { path: path.to_owned(), text: text.to_owned(), list }
+        let left_out = list.len().saturating_sub(MOST_LISTED);
+        list.truncate(MOST_LISTED);
+        Diagnostics { path: path.to_owned(), text: text.to_owned(), list, left_out }
     }
 
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
+    /// At most a hundred.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.list.iter()
     }
@@ -216,7 +224,11 @@ impl Diagnostics {
     pub fn render(&self, coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
         let blocks = self.list.iter().map(|diagnostic| renderer.render(&[self.group(diagnostic)]) + "\n");
-        blocks.collect::<Vec<_>>().join("\n")
+        let mut report = blocks.collect::<Vec<_>>().join("\n");
+        if self.left_out > 0 {
+            report.push_str(&format!("\n{} more faults are not shown\n", self.left_out));
+        }
+        report
     }
 
     fn group<'a>(&'a self, diagnostic: &'a Diagnostic) -> Group<'a> {
@@ -264,7 +276,7 @@ impl Diagnostics {
         span.start..end.max(span.start)
     }
 
-    /// For machines: one record a fault.
+    /// For machines: one record a fault, at most a hundred.
     pub fn records(&self) -> Vec<Record<'_>> {
         self.list.iter().map(|diagnostic| self.record(diagnostic)).collect()
     }
@@ -343,8 +355,8 @@ mod tests {
     fn every_kind_of_place_is_shown() {
         for (place, expected) in [
             (Place::File(4..5), " --> p.toml:1:5\n"),
-            (Place::Flag("--set a.b".to_owned()), " --> --set a.b\n"),
-            (Place::Nowhere, " --> p.toml\n"),
+            (Place::Flag("--set a.b".to_owned()), "--> --set a.b\n"),
+            (Place::Nowhere, "--> p.toml\n"),
         ] {
             let shown = one("b = 1\n", place).render(false);
             assert!(
@@ -354,6 +366,16 @@ mod tests {
             assert!(shown.contains("help: mend it"), "{shown}");
         }
         assert!(one("b = 1\n", Place::File(4..5)).render(true).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn a_file_full_of_faults_is_not_listed_in_full() {
+        let fault =
+            |at: usize| Diagnostic::new(Code::UnknownKey, "x", &Place::File(at..at + 1), "unknown key `x`");
+        let text = "x\n".repeat(1_000);
+        let diagnostics = Diagnostics::new("p.toml", &text, (0..1_000).map(|line| fault(2 * line)).collect());
+        assert_eq!(diagnostics.records().len(), 100);
+        assert!(diagnostics.render(false).ends_with("\n900 more faults are not shown\n"));
     }
 
     #[test]

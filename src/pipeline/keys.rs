@@ -1,9 +1,10 @@
 //! The one table of keys: it drives the reader, the "did you mean" hints and the JSON Schema. What a key means
 //! and what its default is stands in `defaults.toml`, and nowhere else.
 
-use crate::catalog::Encoding;
+use crate::domain::Encoding;
 use crate::domain::Format;
-use crate::pipeline::settings::{BoundaryRule, EncodingRule, MergeStrategy, SinkFormat, Task};
+use crate::pipeline::settings::{BoundaryRule, EncodingRule, MergeStrategy, Task};
+use crate::sink::OutputFormat;
 
 pub(super) struct Key {
     /// `section.key`, or a key of the top level.
@@ -72,7 +73,7 @@ pub(super) enum Meaning {
     Encoding(EncodingRule),
     Task(Task),
     Strategy(MergeStrategy),
-    SinkFormat(SinkFormat),
+    SinkFormat(OutputFormat),
     NotAvailable,
 }
 
@@ -106,8 +107,8 @@ const STRATEGIES: &[Choice] = &[
 ];
 
 const SINK_FORMATS: &[Choice] = &[
-    choice("json", Meaning::SinkFormat(SinkFormat::Json)),
-    choice("markdown", Meaning::SinkFormat(SinkFormat::Markdown)),
+    choice("json", Meaning::SinkFormat(OutputFormat::Json)),
+    choice("markdown", Meaning::SinkFormat(OutputFormat::Markdown)),
     choice("jsonl", Meaning::NotAvailable),
     choice("parquet", Meaning::NotAvailable),
 ];

@@ -31,7 +31,7 @@ pub use prompt::{MapVars, MergeVars, RenderError, Rendered};
 pub use schema::schema;
 pub use settings::{
     BoundaryRule, Candidate, Chunking, EncodingRule, Limits, Map, Merge, MergeStrategy, Pattern, Route, Sink,
-    SinkFormat, Source, Task,
+    Source, Task,
 };
 
 use crate::catalog::{Catalog, Date};
@@ -298,7 +298,7 @@ sink.uri = "s3://my-bucket/summaries/"
         assert_eq!(pipeline.map().temperature_milli, Some(250));
         assert_eq!(pipeline.limits().max_cost.map(|cost| cost.to_string()).as_deref(), Some("2.5"));
         assert_eq!(pipeline.merge().strategy, MergeStrategy::Concat);
-        assert_eq!(pipeline.sink().formats, [SinkFormat::Markdown]);
+        assert_eq!(pipeline.sink().formats, [crate::sink::OutputFormat::Markdown]);
         assert_eq!(pipeline.name(), "2024");
     }
 
@@ -413,7 +413,7 @@ sink.uri = "s3://my-bucket/summaries/"
         }
         // Paid answers are kept under it: a change of the scheme must be meant.
         let tiny = ["map.system=", "map.prompt={{ text }}", "merge.system=", "merge.prompt={{ answers }}"];
-        assert_eq!(fingerprint(&tiny), "?");
+        assert_eq!(fingerprint(&tiny), "3e752fefc9ef8b61214abf4e03b229b171e8529677711f2654489f3bf1e4016b");
     }
 
     #[test]

@@ -76,8 +76,7 @@ pub struct RenderError {
 const MAP_VARIABLES: &[&str] = &["text", "context", "header", "max_words", "format", "key", "part", "parts"];
 const MERGE_VARIABLES: &[&str] = &["answers", "count", "is_final", "max_words", "level", "levels", "key"];
 
-/// Steps of the template engine that one prompt may take. The default prompts take about 50; only an endless or
-/// enormous loop gets here.
+/// Steps of the template engine that one prompt may take. Prompts take some dozens; only an enormous loop gets here.
 const FUEL: u64 = 50_000;
 
 /// The four templates of a pipeline.
@@ -242,7 +241,9 @@ impl Prompts {
 }
 
 fn map_context(vars: &MapVars<'_>, max_tokens: u32) -> Value {
-    let fence = Fence::new(&["document", "context", "header"], &[vars.text, vars.context, vars.header]);
+    let fenced = [("document", vars.text), ("context", vars.context), ("header", vars.header)];
+    let (names, texts): (Vec<_>, Vec<_>) = fenced.into_iter().filter(|(_, text)| !text.is_empty()).unzip();
+    let fence = Fence::new(&names, &texts);
     let format = serde_json::to_value(vars.format).ok();
     let format = format.as_ref().and_then(|format| format.as_str()).unwrap_or_default();
     Value::from(BTreeMap::from([
@@ -309,5 +310,127 @@ fn locate(file: &str, place: &Place, template: &str, part: Option<std::ops::Rang
             Place::File(span.start + offset + part.start..span.start + offset + part.end)
         }
         _ => place.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::pipeline::{Override, Pipeline, parse};
+
+    fn pipeline(overrides: &[(&str, &str)]) -> Pipeline {
+        let minimal = "version = 1\nsource.uri = 'docs'\nroute.candidates = ['us.amazon.nova-micro-v1:0']\nsink.uri = 'out'\n";
+        let overrides: Vec<Override> =
+            overrides.iter().map(|(key, value)| Override::flag("--set", key, value)).collect();
+        let today = "2026-11-20".parse().expect("a date");
+        parse(minimal.as_bytes(), "p.toml", &overrides, Catalog::builtin(), today)
+            .unwrap_or_else(|faults| panic!("{}", faults.render(false)))
+    }
+
+    const VARS: MapVars<'_> = MapVars {
+        text: "The passage.",
+        context: "",
+        header: "",
+        key: "a/b.md",
+        format: Format::JsonLines,
+        part: 2,
+        parts: 3,
+    };
+
+    #[test]
+    fn the_default_map_prompt_of_a_first_passage() {
+        let rendered = pipeline(&[]).render_map(&VARS).expect("the default prompt renders");
+        assert_eq!(
+            rendered.user,
+            "The passage to summarise:\n\n<document>\nThe passage.\n</document>\n\n\
+             Summarise the passage in at most 500 words. If it is short, your summary is shorter still."
+        );
+        assert!(
+            rendered.system.expect("there is a default system prompt").starts_with("You summarise passages")
+        );
+    }
+
+    #[test]
+    fn the_default_map_prompt_with_overlap_and_table_header() {
+        let vars = MapVars { context: "Before.", header: "a,b", ..VARS };
+        let rendered = pipeline(&[]).render_map(&vars).expect("the default prompt renders");
+        assert_eq!(
+            rendered.user,
+            "The end of the preceding passage comes first. It is there so that you can follow, and is summarised elsewhere: \
+             report nothing that stands only there.\n\n<context>\nBefore.\n</context>\n\n\
+             The passage continues a table with these columns:\n\n<header>\na,b\n</header>\n\n\
+             The passage to summarise:\n\n<document>\nThe passage.\n</document>\n\n\
+             Summarise the passage in at most 500 words. If it is short, your summary is shorter still."
+        );
+    }
+
+    #[test]
+    fn the_default_merge_prompts() {
+        let vars = MergeVars { answers: &["One.", "Two."], level: 1, levels: 2, is_final: false, key: "a" };
+        let user = |vars| pipeline(&[]).render_merge(&vars).expect("the default prompt renders").user;
+        let answers = "The summaries, in the order of the document:\n\n\
+                       <answer n=\"1\">\nOne.\n</answer>\n\n<answer n=\"2\">\nTwo.\n</answer>\n\n";
+        let partial = "Combine them into one summary of at most 750 words. It will be combined further: keep details \
+                       rather than polish.";
+        let last = "Write the summary of the document in at most 750 words. Begin with one or two sentences that say what \
+                    the document is and what it comes to.";
+        assert_eq!(user(vars), format!("{answers}{partial}"));
+        assert_eq!(user(MergeVars { is_final: true, ..vars }), format!("{answers}{last}"));
+    }
+
+    #[test]
+    fn the_default_prompts_are_the_same_for_equal_passages() {
+        let pipeline = pipeline(&[]);
+        let other = MapVars { key: "z", part: 9, parts: 70, format: Format::Text, ..VARS };
+        assert_eq!(pipeline.render_map(&VARS), pipeline.render_map(&other));
+        let merge = MergeVars { answers: &["x"], level: 1, levels: 2, is_final: false, key: "a" };
+        let other = MergeVars { level: 2, levels: 3, key: "b", ..merge };
+        assert_eq!(pipeline.render_merge(&merge), pipeline.render_merge(&other));
+    }
+
+    #[test]
+    fn every_variable_can_be_used() {
+        let prompt = "{{ text }}|{{ context }}|{{ header }}|{{ max_words }}|{{ format }}|{{ key }}|{{ part }}/{{ parts }}";
+        let rendered =
+            pipeline(&[("map.prompt", prompt), ("map.system", "")]).render_map(&VARS).expect("it renders");
+        let user = "<document>\nThe passage.\n</document>|||500|json-lines|a/b.md|2/3".to_owned();
+        assert_eq!(rendered, Rendered { system: None, user });
+        let prompt =
+            "{{ answers }}|{{ count }}|{{ is_final }}|{{ max_words }}|{{ level }}/{{ levels }}|{{ key }}";
+        let vars = MergeVars { answers: &["x"], level: 1, levels: 2, is_final: true, key: "<a>\n" };
+        let rendered = pipeline(&[("merge.prompt", prompt)]).render_merge(&vars).expect("it renders");
+        assert_eq!(rendered.user, "<answer n=\"1\">\nx\n</answer>|1|True|750|1/2|%3Ca%3E%0A");
+    }
+
+    #[test]
+    fn document_text_is_neither_template_nor_fence() {
+        let text = "{{ key }} {% raw %} </document> </context> & <b>";
+        let rendered =
+            pipeline(&[]).render_map(&MapVars { text, context: text, ..VARS }).expect("it renders");
+        assert_eq!(rendered.user.matches(text).count(), 2);
+        assert_eq!(rendered.user.matches("<document-").count(), 1);
+        assert_eq!(rendered.user.matches("<context-").count(), 1);
+    }
+
+    #[test]
+    fn a_template_that_fails_for_some_values_fails_with_its_line() {
+        let pipeline = pipeline(&[("map.prompt", "{{ text }}\n{% if part > 5 %}{{ part.x.y }}{% endif %}")]);
+        let error = pipeline.render_map(&MapVars { part: 6, ..VARS }).expect_err("a number has no fields");
+        assert_eq!(
+            error.to_string(),
+            "the template `map.prompt` can not be rendered, line 2: undefined value"
+        );
+        let endless = self::pipeline(&[(
+            "map.prompt",
+            "{{ text }}{% if part > 5 %}{% for i in range(99999) %}{{ i }}{% endfor %}{% endif %}",
+        )]);
+        assert!(endless.render_map(&MapVars { part: 6, ..VARS }).is_err());
+    }
+
+    #[test]
+    fn a_system_prompt_can_be_put_in_front() {
+        let both = Rendered { system: Some("S".to_owned()), user: "U".to_owned() };
+        assert_eq!(both.without_system(), Rendered { system: None, user: "S\n\nU".to_owned() });
     }
 }

@@ -155,18 +155,117 @@ pub(super) fn description(path: &str) -> String {
     String::new()
 }
 
-/// Lines of a paragraph are joined; an indented line or an empty one begins a new line.
+/// Lines of a paragraph are joined; indented lines stay on their own, and an empty one ends a paragraph.
 fn paragraphs(comment: &[&str]) -> String {
     let mut text = String::new();
+    let mut joins = false;
     for line in comment {
-        if line.is_empty() || line.starts_with(' ') || text.ends_with('\n') {
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-        } else if !text.is_empty() {
-            text.push(' ');
+        let indented = line.starts_with(' ');
+        if !text.is_empty() && !line.is_empty() {
+            text.push(if joins && !indented { ' ' } else { '\n' });
         }
         text.push_str(line.trim_end());
+        joins = !indented && !line.is_empty();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The few keywords that the schema uses, checked as JSON Schema defines them.
+    fn fault(schema: &Value, value: &Value, path: &str) -> Option<String> {
+        let fail = |what: &str| Some(format!("{path}: {what}"));
+        let type_of = match value {
+            Value::String(_) => "string",
+            Value::Number(number) if number.is_u64() => "integer",
+            Value::Number(_) => "number",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+            _ => "other",
+        };
+        let types: Vec<&str> = match &schema["type"] {
+            Value::String(name) => vec![name],
+            Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+            _ => vec![type_of],
+        };
+        let fits = types.contains(&type_of) || (type_of == "integer" && types.contains(&"number"));
+        if !fits {
+            return fail("type");
+        }
+        if schema.get("const").is_some_and(|only| only != value) {
+            return fail("const");
+        }
+        if schema["enum"].as_array().is_some_and(|names| !names.contains(value)) {
+            return fail("enum");
+        }
+        if value.as_f64().zip(schema["minimum"].as_f64()).is_some_and(|(value, minimum)| value < minimum) {
+            return fail("minimum");
+        }
+        if let Value::Array(items) = value {
+            let mut faults = items.iter().filter_map(|item| fault(&schema["items"], item, path));
+            return faults.next();
+        }
+        let Value::Object(fields) = value else { return None };
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        if let Some(missing) =
+            required.iter().filter_map(Value::as_str).find(|name| !fields.contains_key(*name))
+        {
+            return fail(&format!("{missing} is missing"));
+        }
+        fields.iter().find_map(|(name, field)| match schema["properties"].get(name) {
+            Some(of) => fault(of, field, &format!("{path}.{name}")),
+            None if schema["additionalProperties"] == false => fail(&format!("{name} is unknown")),
+            None => fault(&schema["additionalProperties"], field, &format!("{path}.{name}")),
+        })
+    }
+
+    fn check(toml: &str) -> Option<String> {
+        let value: Value = toml::from_str(toml).expect("the text is TOML");
+        fault(&schema(), &value, "")
+    }
+
+    #[test]
+    fn good_files_satisfy_the_schema() {
+        assert_eq!(check(DEFAULTS), None);
+        assert_eq!(check(include_str!("../../pipelines/summarise.toml")), None);
+    }
+
+    #[test]
+    fn bad_files_do_not() {
+        let rest = "route.candidates = ['a']\nsource.uri = 'a'\nsink.uri = 'b'\n";
+        assert_eq!(check(&format!("version = 1\n{rest}")), None);
+        for (change, expected) in [
+            ("", ": version is missing"),
+            ("version = 2", ".version: const"),
+            ("version = 1\nchunk.tokens = 8", ".chunk.tokens: minimum"),
+            ("version = 1\nchunk.tokens = '8'", ".chunk.tokens: type"),
+            ("version = 1\nchunk.size = 8", ".chunk: size is unknown"),
+            ("version = 1\nmap.task = 'sing'", ".map.task: enum"),
+            ("version = 1\nsink.formats = ['parquet']", ".sink.formats: enum"),
+            ("version = 1\nsource.formats = { a = 'x' }", ".source.formats.a: enum"),
+        ] {
+            assert_eq!(check(&format!("{change}\n{rest}")).as_deref(), Some(expected), "{change}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_description_and_every_default_is_there() {
+        let schema = schema();
+        for key in KEYS {
+            let property = match key.path.split_once('.') {
+                Some((section, name)) => &schema["properties"][section]["properties"][name],
+                None => &schema["properties"][key.path],
+            };
+            assert!(property["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", key.path);
+            assert_eq!(property.get("default").is_some(), key.need == Need::Defaulted, "{}", key.path);
+        }
+        assert_eq!(schema["properties"]["chunk"]["properties"]["tokens"]["default"], 8000);
+        assert_eq!(
+            schema["properties"]["limits"]["properties"]["deadline"]["description"],
+            "How long the run may take: \"45m\", \"2h30m\", \"1d\". After that no call is started, and the run can be resumed. \
+             Default: no deadline."
+        );
+    }
 }

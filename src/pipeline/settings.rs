@@ -6,8 +6,9 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::Serialize;
 
 use super::location::Location;
-use crate::catalog::{Encoding, Model};
-use crate::domain::{Format, Usd};
+use crate::catalog::Model;
+use crate::domain::{Encoding, Format, Usd};
+use crate::sink::OutputFormat;
 
 /// `[source]`: which documents are read.
 #[derive(Clone, Debug)]
@@ -116,6 +117,14 @@ pub enum Task {
     Summarise,
 }
 
+impl Task {
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Summarise => "summarise",
+        }
+    }
+}
+
 /// `[merge]`: how partial answers become one. The prompts are rendered by `Pipeline::render_merge`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merge {
@@ -139,6 +148,16 @@ pub enum MergeStrategy {
     None,
 }
 
+impl MergeStrategy {
+    pub fn name(self) -> &'static str {
+        match self {
+            MergeStrategy::Tree => "tree",
+            MergeStrategy::Concat => "concat",
+            MergeStrategy::None => "none",
+        }
+    }
+}
+
 /// `[limits]`: what a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -155,14 +174,7 @@ pub struct Limits {
 pub struct Sink {
     pub location: Location,
     /// At least one, in the order of the file, none twice.
-    pub formats: Vec<SinkFormat>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkFormat {
-    Json,
-    Markdown,
+    pub formats: Vec<OutputFormat>,
 }
 
 #[cfg(test)]

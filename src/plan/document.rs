@@ -4,7 +4,7 @@ use super::Routes;
 use crate::chunk::{self, Size};
 use crate::domain::{Chunk, Text, Usage, Usd};
 use crate::merge::{Shape, ShapeError};
-use crate::pipeline::{Pipeline, Strategy};
+use crate::pipeline::{MergeStrategy, Pipeline};
 use crate::tokens::Encoding;
 
 /// Everything that will be done with a document.
@@ -48,8 +48,8 @@ impl DocumentPlan {
         }
         let leaves = chunks.len() as u32;
         let shape = match pipeline.merge().strategy {
-            Strategy::Tree => Shape::tree(leaves, routes.fan_in)?,
-            Strategy::Concat | Strategy::None => Shape::flat(leaves),
+            MergeStrategy::Tree => Shape::tree(leaves, routes.fan_in)?,
+            MergeStrategy::Concat | MergeStrategy::None => Shape::flat(leaves),
         };
         let tokens = crate::tokens::count(&text.body, size.encoding());
         let estimate = estimate(pipeline, routes, &chunks, &shape);

@@ -5,4 +5,4 @@ mod document;
 mod route;
 
 pub use document::{DocumentPlan, Estimate, PlanError};
-pub use route::{tmp, Route, RouteError, Routes};
+pub use route::{Route, RouteError, Routes};

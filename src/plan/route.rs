@@ -2,7 +2,9 @@
 
 use crate::catalog::Model;
 use crate::domain::{Format, Usage, Usd};
-use crate::pipeline::{Candidate, EncodingRule, MapVars, MergeVars, Pipeline, RenderError, Rendered, Strategy};
+use crate::pipeline::{
+    Candidate, EncodingRule, MapVars, MergeStrategy, MergeVars, Pipeline, RenderError, Rendered,
+};
 use crate::tokens::{self, Encoding};
 
 /// A chat template wraps every prompt in some tokens of its own (roles, separators); no published one needs as many.
@@ -47,7 +49,7 @@ impl Route {
 
     /// Tokens of `text` in the model's nearest public encoding.
     pub fn count(&self, text: &str) -> u64 {
-        tokens::count(text, tmp(self.model.estimate.encoding))
+        tokens::count(text, self.model.estimate.encoding)
     }
 }
 
@@ -67,7 +69,9 @@ pub struct Routes {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    #[error("no candidate of route.candidates fits the {stage} stage: {reason}; allow a larger model or smaller chunks")]
+    #[error(
+        "no candidate of route.candidates fits the {stage} stage: {reason}; allow a larger model or smaller chunks"
+    )]
     NoneFits { stage: &'static str, reason: String },
     #[error("can not render the {stage} prompt")]
     Prompt { stage: &'static str, source: RenderError },
@@ -84,10 +88,10 @@ impl Routes {
         let map = cheapest(&candidates, "map", map_max, |route| chunk_tokens + count(route, &map_prompt))?;
         let answer_tokens = u64::from(map_max.max(merge_max)) + ANSWER_FENCE_TOKENS;
         let merge = match pipeline.merge().strategy {
-            Strategy::Tree => cheapest(&candidates, "merge", merge_max, |route| {
+            MergeStrategy::Tree => cheapest(&candidates, "merge", merge_max, |route| {
                 2 * answer_tokens + count(route, &merge_prompt)
             })?,
-            Strategy::Concat | Strategy::None => map.clone(),
+            MergeStrategy::Concat | MergeStrategy::None => map.clone(),
         };
         let (map_overhead, merge_overhead) = (count(&map, &map_prompt), count(&merge, &merge_prompt));
         let mut fan_in = pipeline.merge().max_fan_in;
@@ -95,16 +99,13 @@ impl Routes {
             fan_in -= 1;
         }
         let encoding = match pipeline.chunk().encoding {
-            EncodingRule::Auto => tmp(map.model.estimate.encoding),
-            EncodingRule::Fixed(encoding) => tmp(encoding),
+            EncodingRule::Auto => map.model.estimate.encoding,
+            EncodingRule::Fixed(encoding) => encoding,
         };
         Ok(Routes { map, merge, map_overhead, merge_overhead, encoding, fan_in })
     }
 }
 
-pub fn tmp(e: crate::catalog::Encoding) -> Encoding {
-    match e { crate::catalog::Encoding::Cl100kBase => Encoding::Cl100kBase, crate::catalog::Encoding::O200kBase => Encoding::O200kBase }
-}
 /// The tags and number around an answer in a merge prompt.
 const ANSWER_FENCE_TOKENS: u64 = 32;
 
@@ -147,10 +148,8 @@ fn cheapest(
     });
     best.cloned().ok_or_else(|| {
         let worst = candidates.iter().map(|route| route.prompt_tokens(prompt_tokens(route)).1).max();
-        let reason = format!(
-            "a prompt may have {} tokens and its answer {max_tokens}",
-            worst.unwrap_or_default()
-        );
+        let reason =
+            format!("a prompt may have {} tokens and its answer {max_tokens}", worst.unwrap_or_default());
         RouteError::NoneFits { stage, reason }
     })
 }

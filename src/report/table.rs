@@ -25,8 +25,11 @@ pub fn closing_table(totals: &Totals, elapsed: Duration) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name:<11} {value}");
     };
-    let unfinished =
-        if totals.unfinished > 0 { format!(", {} unfinished", count(totals.unfinished)) } else { String::new() };
+    let unfinished = if totals.unfinished > 0 {
+        format!(", {} unfinished", count(totals.unfinished))
+    } else {
+        String::new()
+    };
     let excluded =
         if totals.excluded > 0 { format!(" ({} excluded)", count(totals.excluded)) } else { String::new() };
     row(
@@ -53,12 +56,7 @@ pub fn closing_table(totals: &Totals, elapsed: Duration) -> String {
     );
     row(
         "cost",
-        format!(
-            "${:.6} (planned ${:.6}, at most ${:.6})",
-            totals.cost(),
-            planned.expected,
-            planned.at_most
-        ),
+        format!("${:.6} (planned ${:.6}, at most ${:.6})", totals.cost(), planned.expected, planned.at_most),
     );
     if totals.maybe_billed > crate::domain::Usd::ZERO {
         row("", format!("and up to ${:.6} for attempts that broke off", totals.maybe_billed));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Job, Prepared};
 use crate::domain::{Call, CallId, DocumentState, Reply, Stage, StopReason, Usage, Usd};
 use crate::merge::{Outcome, Tree};
-use crate::pipeline::{MapVars, MergeVars, RenderError, Rendered, Strategy};
+use crate::pipeline::{MapVars, MergeStrategy, MergeVars, RenderError, Rendered};
 use crate::plan::Route;
 use crate::sink::{
     CallRecord, ChunkRecord, Coverage, DocumentResult, Gap, MergeNode, MergeRecord, PipelineRecord,
@@ -63,6 +63,7 @@ impl Document {
                 (&job.routes.merge, settings, rendered)
             }
         };
+        let rendered = if route.model.system_prompt { rendered } else { rendered.without_system() };
         let (max_tokens, temperature_milli) = settings;
         let temperature_milli = temperature_milli.filter(|_| route.model.sampling);
         let model = route.id.clone();
@@ -118,15 +119,15 @@ impl Document {
             return Err(reason.unwrap_or_else(|| "no call was answered".to_owned()));
         }
         let (output, answers) = match job.pipeline.merge().strategy {
-            Strategy::Tree | Strategy::Concat => (Some(answers.join("\n\n")), Vec::new()),
-            Strategy::None => (None, answers),
+            MergeStrategy::Tree | MergeStrategy::Concat => (Some(answers.join("\n\n")), Vec::new()),
+            MergeStrategy::None => (None, answers),
         };
         let coverage = self.coverage();
         let state = if coverage.complete { DocumentState::Done } else { DocumentState::Partial };
         Ok(DocumentResult {
             key: self.key.clone(),
             state,
-            task: "summarise".to_owned(),
+            task: job.pipeline.map().task.name().to_owned(),
             output,
             answers,
             coverage,
@@ -199,7 +200,7 @@ impl Document {
             call: self.calls.get(&id).cloned(),
         };
         let levels = shape.nodes().map(|level| level.map(node).collect()).collect();
-        MergeRecord { strategy: "tree".to_owned(), levels }
+        MergeRecord { strategy: job.pipeline.merge().strategy.name().to_owned(), levels }
     }
 }
 
@@ -209,7 +210,8 @@ fn join_uri(root: &str, key: &str) -> String {
 }
 
 fn fits(route: &Route, rendered: &Rendered, max_tokens: u32) -> Result<(), CallError> {
-    let counted = route.count(&rendered.user) + rendered.system.as_deref().map_or(0, |text| route.count(text));
+    let counted =
+        route.count(&rendered.user) + rendered.system.as_deref().map_or(0, |text| route.count(text));
     if route.fits(counted, max_tokens) {
         return Ok(());
     }
@@ -224,7 +226,9 @@ fn outcome(reply: Reply, max_tokens: u32) -> Outcome {
         StopReason::EndTurn | StopReason::StopSequence if !text.is_empty() => return Outcome::Whole(text),
         StopReason::EndTurn | StopReason::StopSequence => "the model answered without text, twice".to_owned(),
         StopReason::MaxTokens => format!("the answer was cut off at max_tokens = {max_tokens}"),
-        StopReason::ContextWindowExceeded => "the answer was cut off at the end of the model's window".to_owned(),
+        StopReason::ContextWindowExceeded => {
+            "the answer was cut off at the end of the model's window".to_owned()
+        }
         StopReason::GuardrailIntervened => "a guardrail withheld the answer".to_owned(),
         StopReason::ContentFiltered => "the service's content filter withheld the answer".to_owned(),
         StopReason::Other(reason) => format!("the model stopped with `{reason}`"),

@@ -38,7 +38,10 @@ impl fmt::Debug for Job {
 pub enum Ended {
     /// Every document is in a final state.
     Complete,
-    Budget { needed: Usd, left: Usd },
+    Budget {
+        needed: Usd,
+        left: Usd,
+    },
     Deadline,
     Interrupted,
     /// The outside world refused: credentials, access, a bucket or an endpoint that is gone.
@@ -61,10 +64,9 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Complete => f.write_str("every document is in a final state"),
-            Ended::Budget { needed, left } => write!(
-                f,
-                "the next call may cost ${needed:.6} and ${left:.6} is left of limits.max_cost_usd"
-            ),
+            Ended::Budget { needed, left } => {
+                write!(f, "the next call may cost ${needed:.6} and ${left:.6} is left of limits.max_cost_usd")
+            }
             Ended::Deadline => f.write_str("limits.deadline has passed"),
             Ended::Interrupted => f.write_str("interrupted"),
             Ended::Refused(reason) => f.write_str(reason),

@@ -52,8 +52,18 @@ pub struct Summary {
 enum Done {
     Page(Source, Result<Selected, StoreError>),
     Prepared(u64, ObjectMeta, Result<Prepared, PrepareError>),
-    Attempt { ticket: Ticket, result: Result<Reply, Failure>, started: Instant },
-    Written { key: String, state: DocumentState, outputs: Vec<String>, cost: Usd, result: Result<(), StoreError> },
+    Attempt {
+        ticket: Ticket,
+        result: Result<Reply, Failure>,
+        started: Instant,
+    },
+    Written {
+        key: String,
+        state: DocumentState,
+        outputs: Vec<String>,
+        cost: Usd,
+        result: Result<(), StoreError>,
+    },
     Report(Result<(), StoreError>),
 }
 
@@ -212,8 +222,8 @@ impl Loop<'_> {
             return true;
         }
         let limits = self.job.pipeline.limits();
-        let bytes: u64 =
-            self.preparing.values().sum::<u64>() + self.documents.values().map(Document::text_bytes).sum::<u64>();
+        let bytes: u64 = self.preparing.values().sum::<u64>()
+            + self.documents.values().map(Document::text_bytes).sum::<u64>();
         let started = self.preparing.len() + self.documents.len();
         let next_bytes = self.pending.front().map_or(0, |meta| meta.size);
         let room = self.preparing.len() < PREPARING_MAX
@@ -378,8 +388,17 @@ impl Loop<'_> {
             Finished::Retrying { wait_ms, attempt, reason, usage, cost, maybe_billed } => {
                 document.usage += usage;
                 document.cost += cost;
-                let event =
-                    Event::CallRetried { key, call: id, attempt, model, wait_ms, reason, usage, cost, maybe_billed };
+                let event = Event::CallRetried {
+                    key,
+                    call: id,
+                    attempt,
+                    model,
+                    wait_ms,
+                    reason,
+                    usage,
+                    cost,
+                    maybe_billed,
+                };
                 return self.emit(event);
             }
             Finished::Reply { reply, cost, attempts } => {
@@ -389,15 +408,29 @@ impl Loop<'_> {
                 let (stop_reason, usage) = (reply.stop.clone(), reply.usage);
                 let latency_ms = started.elapsed().as_millis() as u64;
                 let ready = document.answered(id, &model, reply, max_tokens);
-                let event =
-                    Event::CallFinished { key, call: id, model, stop_reason, usage, cost, latency_ms, attempts };
+                let event = Event::CallFinished {
+                    key,
+                    call: id,
+                    model,
+                    stop_reason,
+                    usage,
+                    cost,
+                    latency_ms,
+                    attempts,
+                };
                 (event, ready)
             }
             Finished::GaveUp { reason, attempts, fatal, maybe_billed } => {
                 document.open_calls -= 1;
                 let ready = if fatal { None } else { document.gave_up(id, &model, reason.clone()) };
-                let event =
-                    Event::CallFailed { key, call: id, model, attempts, reason: reason.clone(), maybe_billed };
+                let event = Event::CallFailed {
+                    key,
+                    call: id,
+                    model,
+                    attempts,
+                    reason: reason.clone(),
+                    maybe_billed,
+                };
                 if fatal {
                     self.emit(event);
                     return self.stop(Ended::Refused(reason));
@@ -424,11 +457,7 @@ impl Loop<'_> {
             Ok(result) => result,
             Err(reason) => return self.document_failed(key, reason, cost),
         };
-        let formats: Vec<_> = self.job.pipeline.sink().formats.iter().map(|f| match f {
-            crate::pipeline::SinkFormat::Json => sink::OutputFormat::Json,
-            crate::pipeline::SinkFormat::Markdown => sink::OutputFormat::Markdown,
-        }).collect();
-        let outputs = sink::render(&result, &formats);
+        let outputs = sink::render(&result, &self.job.pipeline.sink().formats);
         let (state, store) = (result.state, self.job.sink.clone());
         self.tasks.spawn(async move {
             let mut written = Vec::new();

@@ -121,7 +121,8 @@ impl Services {
 
 /// The service in the signature decides. Without a signature, a bearer token is Bedrock's, and so is a POST to a model.
 fn is_bedrock(request: &Request<Incoming>) -> bool {
-    let authorization = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization =
+        request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match authorization.map(str::trim) {
         Some(value) if value.starts_with("Bearer ") => true,
         Some(value) => match bedrock::signed_service(value) {

@@ -13,7 +13,8 @@ pub(super) fn bytes(result: &DocumentResult) -> Bytes {
         text.push_str("> **Partial:** parts of the document do not stand behind this text.\n");
         for gap in &result.coverage.gaps {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "> Bytes {} to {}: {}.", gap.bytes[0], gap.bytes[1], one_line(&gap.reason));
+            let _ =
+                writeln!(text, "> Bytes {} to {}: {}.", gap.bytes[0], gap.bytes[1], one_line(&gap.reason));
         }
         text.push('\n');
     }
@@ -39,5 +40,7 @@ pub(super) fn bytes(result: &DocumentResult) -> Bytes {
 
 /// Keys and reasons come from outside: a line break in them must not start a new block of the page.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
 }

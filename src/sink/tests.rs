@@ -17,7 +17,9 @@ fn result(state: DocumentState) -> DocumentResult {
         call: call(stop),
     };
     let gaps = match state {
-        DocumentState::Partial => vec![Gap { call: id(0, 1), bytes: [900, 1700], reason: "refused\n".into() }],
+        DocumentState::Partial => {
+            vec![Gap { call: id(0, 1), bytes: [900, 1700], reason: "refused\n".into() }]
+        }
         _ => Vec::new(),
     };
     DocumentResult {

@@ -50,7 +50,11 @@ impl Directory {
         }
     }
 
-    fn failed(&self, action: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    fn failed(
+        &self,
+        action: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> StoreError {
         StoreError::Other { action, what: self.describe(), source: Box::new(source) }
     }
 
@@ -124,12 +128,13 @@ impl Store for Directory {
         let token = token.map(str::to_owned);
         self.blocking(move |this| {
             let mut objects = Vec::new();
-            let full = list_into(&this.root, "", token.as_deref(), PAGE_SIZE, &mut objects).map_err(|e| {
-                match e.kind() {
+            let full =
+                list_into(&this.root, "", token.as_deref(), PAGE_SIZE, &mut objects).map_err(|e| match e
+                    .kind()
+                {
                     io::ErrorKind::PermissionDenied => this.error("read", "", e),
                     _ => this.failed("list", e),
-                }
-            })?;
+                })?;
             let next = objects.last().filter(|_| full).map(|last| last.key.clone());
             Ok(Page { objects, next })
         })

@@ -40,7 +40,8 @@ impl Store for Memory {
         let objects = self.lock();
         let from = token.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = objects.range::<str, _>((from, Bound::Unbounded));
-        let page: Vec<_> = rest.by_ref().take(self.page_size).map(|(key, object)| meta(key, object)).collect();
+        let page: Vec<_> =
+            rest.by_ref().take(self.page_size).map(|(key, object)| meta(key, object)).collect();
         let next = rest.next().and(page.last()).map(|last| last.key.clone());
         Ok(Page { objects: page, next })
     }

@@ -54,7 +54,8 @@ impl<'a> Signature<'a> {
         };
         // An access key may hold slashes in theory; the scope after it never does.
         let mut scope = field("Credential")?.rsplitn(5, '/');
-        let (terminator, service, region, date) = (scope.next()?, scope.next()?, scope.next()?, scope.next()?);
+        let (terminator, service, region, date) =
+            (scope.next()?, scope.next()?, scope.next()?, scope.next()?);
         if terminator != "aws4_request" {
             return None;
         }
@@ -79,7 +80,8 @@ impl Keys {
             return Err(Refusal::new(Kind::AccessDenied, message));
         }
         let signature = Signature::parse(&authorization).ok_or_else(|| {
-            let message = "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters.";
+            let message =
+                "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters.";
             Refusal::new(Kind::IncompleteSignature, message)
         })?;
         self.check_signature(head, body, &signature)
@@ -96,12 +98,17 @@ impl Keys {
         }
         let date = header(head, "x-amz-date").unwrap_or_default();
         let Some(signed_at) = unix_seconds(&date).filter(|_| date.starts_with(claim.date)) else {
-            return Err(invalid("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP".to_owned()));
+            return Err(invalid(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"
+                    .to_owned(),
+            ));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         if (now - signed_at).abs() > SKEW_SECONDS {
-            return Err(invalid(format!("Signature expired: {date} is more than 5 min. from the time of the service.")));
+            return Err(invalid(format!(
+                "Signature expired: {date} is more than 5 min. from the time of the service."
+            )));
         }
         let expected = self.sign(&canonical_request(head, body, claim), &date, claim);
         if !same(expected.as_bytes(), claim.signature.as_bytes()) {
@@ -130,7 +137,8 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 fn header(head: &Parts, name: &str) -> Option<String> {
-    let values: Vec<_> = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let values: Vec<_> =
+        head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
@@ -189,7 +197,11 @@ fn unix_seconds(date: &str) -> Option<i64> {
     }
     // Days of the civil calendar, counting years from March so that the leap day comes last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day - 719_469;
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 719_469;
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
@@ -207,7 +219,9 @@ mod tests {
         assert_eq!(unix_seconds("19700101T000000Z"), Some(0));
         assert_eq!(unix_seconds("20000229T120000Z"), Some(951_825_600));
         assert_eq!(unix_seconds("20261120T132201Z"), Some(1_795_180_921));
-        for bad in ["", "20261120", "20261320T132201Z", "2026112OT132201Z", "20261120 132201Z", "+0261120T132201Z"] {
+        for bad in
+            ["", "20261120", "20261320T132201Z", "2026112OT132201Z", "20261120 132201Z", "+0261120T132201Z"]
+        {
             assert_eq!(unix_seconds(bad), None, "{bad}");
         }
     }

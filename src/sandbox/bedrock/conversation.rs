@@ -12,8 +12,20 @@ const REQUEST_TOKENS: u64 = 3;
 
 /// Members of a content block; those of later issues are known so that they are refused in other words.
 const BLOCK: &[&str] = &[
-    "text", "image", "document", "video", "audio", "toolUse", "toolResult", "guardContent", "cachePoint", "reasoningContent",
-    "citationsContent", "searchResult", "toolAddition", "toolRemoval",
+    "text",
+    "image",
+    "document",
+    "video",
+    "audio",
+    "toolUse",
+    "toolResult",
+    "guardContent",
+    "cachePoint",
+    "reasoningContent",
+    "citationsContent",
+    "searchResult",
+    "toolAddition",
+    "toolRemoval",
 ];
 
 /// A valid conversation. Text blocks only: the stand-in reads nothing else.
@@ -41,7 +53,9 @@ impl Conversation {
         let system = match members.get("system") {
             None => Vec::new(),
             Some(_) if !limits.system_prompt => {
-                return Err(Refusal::validation("This model doesn't support the system field. Remove system and try again."));
+                return Err(Refusal::validation(
+                    "This model doesn't support the system field. Remove system and try again.",
+                ));
             }
             Some(node) => system(&node)?,
         };
@@ -60,6 +74,12 @@ impl Conversation {
             ));
         }
         Ok(Conversation { system, messages })
+    }
+
+    /// One that was read elsewhere: the texts of its system prompt and of each of its messages, to be counted.
+    pub fn of_texts(system: Vec<String>, messages: Vec<Vec<String>>) -> Conversation {
+        let messages = messages.into_iter().map(|texts| Message { role: Role::User, texts }).collect();
+        Conversation { system, messages }
     }
 
     /// The tokens that are billed as input; refused if they do not fit the model.
@@ -117,7 +137,9 @@ fn message(node: &Node) -> Result<Message, Refusal> {
             // A model's own thoughts, sent back: not read again.
             ("reasoningContent", _) if role == Role::Assistant => {}
             (name, _) => {
-                let message = format!("The model returned the following errors: the sandbox's model reads text, not {name} blocks");
+                let message = format!(
+                    "The model returned the following errors: the sandbox's model reads text, not {name} blocks"
+                );
                 return Err(Refusal::validation(message));
             }
         }

@@ -16,8 +16,18 @@ use super::refusal::Refusal;
 
 /// Members of a request.
 const REQUEST: &[&str] = &[
-    "messages", "system", "inferenceConfig", "toolConfig", "guardrailConfig", "additionalModelRequestFields",
-    "additionalModelResponseFieldPaths", "requestMetadata", "performanceConfig", "serviceTier", "outputConfig", "promptVariables",
+    "messages",
+    "system",
+    "inferenceConfig",
+    "toolConfig",
+    "guardrailConfig",
+    "additionalModelRequestFields",
+    "additionalModelResponseFieldPaths",
+    "requestMetadata",
+    "performanceConfig",
+    "serviceTier",
+    "outputConfig",
+    "promptVariables",
 ];
 /// What a model that refuses sampling refuses, in its native names.
 const SAMPLING: &[&str] = &["temperature", "top_p", "top_k"];
@@ -58,7 +68,11 @@ pub fn answer(limits: &Limits, body: &Bytes) -> Result<Answer, Refusal> {
     }
     if let Some(at) = cut(&text, max_tokens) {
         text.truncate(at);
-        stop = if max_tokens < u64::from(inference.max_tokens) { "model_context_window_exceeded" } else { "max_tokens" };
+        stop = if max_tokens < u64::from(inference.max_tokens) {
+            "model_context_window_exceeded"
+        } else {
+            "max_tokens"
+        };
     }
     let output_tokens = tokens::count(&text, Encoding::O200kBase);
     Ok(Answer { text, stop, input_tokens, output_tokens, tier })
@@ -132,7 +146,9 @@ impl Inference {
         if let Some(node) = members.get("stopSequences") {
             let items = node.items()?;
             if items.len() > STOP_SEQUENCES_MAX {
-                return Err(node.invalid(&format!("Member must have length less than or equal to {STOP_SEQUENCES_MAX}")));
+                return Err(node.invalid(&format!(
+                    "Member must have length less than or equal to {STOP_SEQUENCES_MAX}"
+                )));
             }
             for item in items {
                 let sequence = item.text()?;
@@ -160,7 +176,9 @@ fn extras(members: &Members, limits: &Limits) -> Result<Option<String>, Refusal>
     if let Some(node) = members.get("requestMetadata") {
         let pairs = node.object()?;
         if pairs.names().count() > METADATA_MAX {
-            return Err(node.invalid(&format!("Member must have length less than or equal to {METADATA_MAX}")));
+            return Err(
+                node.invalid(&format!("Member must have length less than or equal to {METADATA_MAX}"))
+            );
         }
         pairs.names().try_for_each(|name| pairs.need(name)?.text().map(|_| ()))?;
     }

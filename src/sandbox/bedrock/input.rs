@@ -24,7 +24,9 @@ pub struct Members<'a> {
 
 /// Parses a body.
 pub fn parse(body: &Bytes) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|_| Refusal::validation(format!("Malformed input request: the body is not valid JSON, {REFORMAT}")))
+    serde_json::from_slice(body).map_err(|_| {
+        Refusal::validation(format!("Malformed input request: the body is not valid JSON, {REFORMAT}"))
+    })
 }
 
 impl<'a> Node<'a> {
@@ -63,14 +65,21 @@ impl<'a> Node<'a> {
         let mut given = members.map.keys().filter(|key| !members.map[*key].is_null());
         let (Some(name), None) = (given.next(), given.next()) else {
             let place = self.dotted();
-            return Err(Refusal::validation(format!("The object at {place} must have exactly one of its members set: {}.", known.join(", "))));
+            return Err(Refusal::validation(format!(
+                "The object at {place} must have exactly one of its members set: {}.",
+                known.join(", ")
+            )));
         };
         Ok((name, Node { value: &members.map[name], path: format!("{}/{name}", self.path) }))
     }
 
     pub fn items(&self) -> Result<Vec<Node<'a>>, Refusal> {
         let items = self.value.as_array().ok_or_else(|| self.mistyped("JSONArray"))?;
-        Ok(items.iter().enumerate().map(|(index, value)| Node { value, path: format!("{}/{index}", self.path) }).collect())
+        Ok(items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Node { value, path: format!("{}/{index}", self.path) })
+            .collect())
     }
 
     pub fn text(&self) -> Result<&'a str, Refusal> {
@@ -113,7 +122,9 @@ impl<'a> Node<'a> {
             _ => String::new(),
         };
         let place = self.dotted();
-        Refusal::validation(format!("1 validation error detected: Value {value}at '{place}' failed to satisfy constraint: {constraint}"))
+        Refusal::validation(format!(
+            "1 validation error detected: Value {value}at '{place}' failed to satisfy constraint: {constraint}"
+        ))
     }
 
     fn mistyped(&self, expected: &str) -> Refusal {

@@ -72,13 +72,28 @@ impl Bedrock {
         }
     }
 
-    async fn call(&self, head: &http::request::Parts, body: Bytes, started: Instant) -> Result<Value, Refusal> {
+    async fn call(
+        &self,
+        head: &http::request::Parts,
+        body: Bytes,
+        started: Instant,
+    ) -> Result<Value, Refusal> {
         self.keys.check(head, &body)?;
         let (model_id, verb) = model_call(head.uri.path())
-            .and_then(|(id, verb)| Some((percent_decode_str(id).decode_utf8().ok()?.into_owned(), Verb::parse(verb)?)))
-            .ok_or_else(|| Refusal::new(Kind::UnknownOperation, "The requested operation is not recognized by the service."))?;
+            .and_then(|(id, verb)| {
+                Some((percent_decode_str(id).decode_utf8().ok()?.into_owned(), Verb::parse(verb)?))
+            })
+            .ok_or_else(|| {
+                Refusal::new(
+                    Kind::UnknownOperation,
+                    "The requested operation is not recognized by the service.",
+                )
+            })?;
         if head.method != Method::POST {
-            return Err(Refusal::new(Kind::MethodNotAllowed, "The requested method is not allowed for this operation."));
+            return Err(Refusal::new(
+                Kind::MethodNotAllowed,
+                "The requested method is not allowed for this operation.",
+            ));
         }
         match verb {
             Verb::Converse => {
@@ -107,7 +122,8 @@ pub fn model_call(path: &str) -> Option<(&str, &str)> {
 
 async fn read_body(mut body: Incoming) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(Kind::RequestTooLarge, "The request body is too large.");
-    let mut bytes = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(BODY_MAX_BYTES));
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(BODY_MAX_BYTES));
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::validation("The request body ended early."))?;

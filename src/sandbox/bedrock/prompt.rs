@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-/// A block that only says where the document stands in the whole: read, not summarised.
-const ORIENTATION: &str = "context";
+/// Blocks that only help to understand the document, the text before it and the head of its table: read, not summarised.
+const ORIENTATION: [&str; 2] = ["context", "header"];
 
 /// The text to summarise: what lies in the outermost blocks of the name that holds most text, or everything when there
 /// are no blocks.
 pub fn document(prompt: &str) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for (tag, content) in blocks(prompt) {
-        let name = tag.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-' || c == '_').to_ascii_lowercase();
-        if name.starts_with(ORIENTATION) || content.trim().is_empty() {
+        let name =
+            tag.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-' || c == '_').to_ascii_lowercase();
+        if ORIENTATION.iter().any(|start| name.starts_with(start)) || content.trim().is_empty() {
             continue;
         }
         match groups.iter_mut().find(|(other, _)| *other == name) {
@@ -58,7 +59,8 @@ fn opens(line: &str) -> Option<&str> {
     let inner = line.strip_prefix('<')?.strip_suffix('>')?;
     let name = inner.split_whitespace().next()?;
     let attributes = &inner[name.len()..];
-    (is_name(name) && !inner.starts_with(char::is_whitespace) && !attributes.contains(['<', '>'])).then_some(name)
+    (is_name(name) && !inner.starts_with(char::is_whitespace) && !attributes.contains(['<', '>']))
+        .then_some(name)
 }
 
 fn closes(line: &str) -> Option<&str> {
@@ -82,13 +84,16 @@ mod tests {
 
     #[test]
     fn several_answers_are_one_document() {
-        let prompt = "Merge:\n<answer-1>\nOne.\n</answer-1>\n<answer-2>\nTwo.\n</answer-2>\n<note>\nx\n</note>\n";
+        let prompt =
+            "Merge:\n<answer-1>\nOne.\n</answer-1>\n<answer-2>\nTwo.\n</answer-2>\n<note>\nx\n</note>\n";
         assert_eq!(document(prompt), "One.\n\n\nTwo.\n");
     }
 
     #[test]
     fn without_fences_everything_is_the_document() {
-        for prompt in ["Plain text.", "a <b>bold</b> word", "<p>\nnever closed", "<a>\n</b>", "< a>\nx\n</a>", ""] {
+        for prompt in
+            ["Plain text.", "a <b>bold</b> word", "<p>\nnever closed", "<a>\n</b>", "< a>\nx\n</a>", ""]
+        {
             assert_eq!(document(prompt), prompt);
         }
     }

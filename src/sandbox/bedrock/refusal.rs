@@ -40,7 +40,9 @@ impl Kind {
             Kind::InternalServer => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
             Kind::InvalidSignature => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
             Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "UnknownOperationException"),
-            Kind::MissingAuthenticationToken => (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException"),
+            Kind::MissingAuthenticationToken => {
+                (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException")
+            }
             Kind::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
             Kind::ResourceNotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Kind::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException"),
@@ -70,7 +72,10 @@ impl Refusal {
 
 impl From<crate::cpu::Panicked> for Refusal {
     fn from(_: crate::cpu::Panicked) -> Refusal {
-        Refusal::new(Kind::InternalServer, "The system encountered an unexpected error during processing. Try your request again.")
+        Refusal::new(
+            Kind::InternalServer,
+            "The system encountered an unexpected error during processing. Try your request again.",
+        )
     }
 }
 

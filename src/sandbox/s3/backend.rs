@@ -54,7 +54,9 @@ impl WriteCondition {
     /// Whether a write over an object with this ETag (or over nothing) may happen.
     pub fn check(&self, etag: Option<&str>) -> Result<(), StoreError> {
         match (self, etag) {
-            (WriteCondition::Always, _) | (WriteCondition::Absent, None) | (WriteCondition::Present, Some(_)) => Ok(()),
+            (WriteCondition::Always, _)
+            | (WriteCondition::Absent, None)
+            | (WriteCondition::Present, Some(_)) => Ok(()),
             (WriteCondition::Etag(wanted), Some(found)) if wanted == found => Ok(()),
             // S3 answers 404, not 412, to If-Match on a key that does not exist (user guide: conditional writes).
             (WriteCondition::Present | WriteCondition::Etag(_), None) => Err(StoreError::NoSuchKey),
@@ -72,6 +74,8 @@ pub struct Bucket {
 
 /// Bytes on their way in: an object or a part before it has its name. Dropping it discards them.
 pub trait Stage: io::Write + Send + Sync + 'static {
+    /// Nothing more is written.
+    fn finish(&mut self) -> io::Result<()>;
     /// Reads what was written, from the start.
     fn reader(&self) -> io::Result<Box<dyn io::Read + '_>>;
 }
@@ -102,7 +106,15 @@ pub trait Backend: Send + Sync + 'static {
     fn stage(&self) -> Result<Self::Stage, StoreError>;
     /// Gives staged bytes their name. The condition is checked and the object replaced in one step: readers see the old
     /// object or the new one, and of several writers who demand its absence one wins.
-    fn commit(&self, bucket: &str, key: &str, staged: Self::Stage, etag: &str, attributes: Attributes, condition: &WriteCondition) -> Result<Object, StoreError>;
+    fn commit(
+        &self,
+        bucket: &str,
+        key: &str,
+        staged: Self::Stage,
+        etag: &str,
+        attributes: Attributes,
+        condition: &WriteCondition,
+    ) -> Result<Object, StoreError>;
     /// Removing what is not there succeeds, as in S3.
     fn remove(&self, bucket: &str, key: &str, condition: &WriteCondition) -> Result<(), StoreError>;
 }
@@ -130,15 +142,22 @@ impl From<StoreError> for S3Error {
             StoreError::NoSuchBucket => s3_error!(NoSuchBucket, "The specified bucket does not exist"),
             StoreError::NoSuchKey => s3_error!(NoSuchKey, "The specified key does not exist."),
             StoreError::BucketExists => {
-                s3_error!(BucketAlreadyOwnedByYou, "Your previous request to create the named bucket succeeded and you already own it.")
+                s3_error!(
+                    BucketAlreadyOwnedByYou,
+                    "Your previous request to create the named bucket succeeded and you already own it."
+                )
             }
-            StoreError::BucketNotEmpty => s3_error!(BucketNotEmpty, "The bucket you tried to delete is not empty"),
+            StoreError::BucketNotEmpty => {
+                s3_error!(BucketNotEmpty, "The bucket you tried to delete is not empty")
+            }
             StoreError::ConditionFailed => {
                 s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
             }
             StoreError::Io(error) => match error.kind() {
                 // A read-only or foreign folder is, to a client, a bucket it may not touch.
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => s3_error!(error, AccessDenied, "Access Denied"),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    s3_error!(error, AccessDenied, "Access Denied")
+                }
                 _ => s3_error!(error, InternalError, "We encountered an internal error. Please try again."),
             },
         }

@@ -6,9 +6,10 @@
 //! objects, valid while size and time of the file are what they were) and `long-names/` (see `names`). Symbolic links
 //! are not followed. On a disk that ignores case, keys that differ in case alone are one object.
 //!
-//! A write is a rename, under two locks: one per key, held while a condition is checked and the rename made, so that
-//! of racing conditional writers one wins; and one for the shape of the tree, held while folders are made or removed.
-//! Nothing is synced to disk: a sandbox may lose what it wrote when the power goes.
+//! A write is a rename. A lock on a file in `locks/`, one for some of the keys, is held while a condition is checked and
+//! the rename made, so that of racing conditional writers one wins, also when they talk to two sandboxes over one
+//! folder. A lock in memory keeps the shape of the tree while folders are made or removed. Nothing is synced to disk: a
+//! sandbox may lose what it wrote when the power goes.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -21,7 +22,9 @@ use std::time::{Duration, SystemTime};
 use s3s::crypto::{Checksum as _, Md5};
 use serde::{Deserialize, Serialize};
 
-use super::backend::{Attributes, Backend, Bucket, Content, Cursor, Object, Stage, StoreError, WriteCondition};
+use super::backend::{
+    Attributes, Backend, Bucket, Content, Cursor, Object, Stage, StoreError, WriteCondition,
+};
 use super::names;
 use super::walk::Walk;
 
@@ -31,7 +34,11 @@ pub const HIDDEN: &str = ".docmill-sandbox";
 const ETAGS_MAX: usize = 200_000;
 /// A file may change twice within one tick of the clock that stamps it; an ETag of a younger file is not remembered.
 const TICK: Duration = Duration::from_millis(50);
-const KEY_LOCKS: usize = 64;
+const KEY_LOCKS: u64 = 64;
+/// No upload takes longer: a staged file of this age is left from a process that died.
+const STAGED_MAX_AGE: Duration = Duration::from_hours(24);
+/// Another sandbox may remove an empty folder just when this one puts something into it.
+const PLACE_ATTEMPTS: usize = 5;
 
 /// A store over a folder. Cloning it gives another handle on the same store.
 #[derive(Clone, Debug)]
@@ -40,10 +47,8 @@ pub struct Folder(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    keys: [Mutex<()>; KEY_LOCKS],
     shape: RwLock<()>,
-    etags: Mutex<HashMap<String, (Stamp, String)>>,
-    staged: AtomicU64,
+    etags: Mutex<HashMap<String, (Stamp, u64, String)>>,
 }
 
 /// Tells two versions of a file apart.
@@ -73,13 +78,13 @@ impl Folder {
     /// A store over `root`, which is made if it does not exist.
     pub fn open(root: &Path) -> io::Result<Folder> {
         fs::create_dir_all(root)?;
-        Ok(Folder(Arc::new(Inner {
+        let store = Folder(Arc::new(Inner {
             root: root.canonicalize()?,
-            keys: std::array::from_fn(|_| Mutex::new(())),
             shape: RwLock::new(()),
             etags: Mutex::new(HashMap::new()),
-            staged: AtomicU64::new(0),
-        })))
+        }));
+        store.clean_staging();
+        Ok(store)
     }
 
     /// The folder of a bucket that exists.
@@ -126,15 +131,19 @@ impl Folder {
         let meta = file.metadata()?;
         let stamp = Stamp::of(&meta);
         let name = format!("{bucket}/{key}");
-        let mut object =
-            Object { size_bytes: meta.len(), modified: modified(&meta), etag: String::new(), attributes: Attributes::default() };
-        let remembered = self.etag(&name, stamp);
+        let mut object = Object {
+            size_bytes: meta.len(),
+            modified: modified(&meta),
+            etag: String::new(),
+            attributes: Attributes::default(),
+        };
+        let remembered = self.etag(&name, &meta);
         if let (Some(etag), false) = (&remembered, attributes) {
             object.etag.clone_from(etag);
             return Ok(object);
         }
         if let Some(record) = self.read_record(bucket, key, stamp) {
-            self.remember_etag(name, stamp, &record.etag);
+            self.remember_etag(name, &meta, &record.etag);
             object.etag = record.etag;
             object.attributes = record.attributes;
             return Ok(object);
@@ -145,7 +154,7 @@ impl Folder {
                 let looked = SystemTime::now();
                 let etag = md5_of(file)?;
                 if looked.duration_since(object.modified).is_ok_and(|age| age > TICK) {
-                    self.remember_etag(name, stamp, &etag);
+                    self.remember_etag(name, &meta, &etag);
                 }
                 etag
             }
@@ -153,26 +162,32 @@ impl Folder {
         Ok(object)
     }
 
-    fn etag(&self, name: &str, stamp: Stamp) -> Option<String> {
+    fn etag(&self, name: &str, meta: &Metadata) -> Option<String> {
         let etags = self.0.etags.lock().unwrap_or_else(PoisonError::into_inner);
-        etags.get(name).filter(|(of, _)| *of == stamp).map(|(_, etag)| etag.clone())
+        let (stamp, inode, etag) = etags.get(name)?;
+        (*stamp == Stamp::of(meta) && *inode == self::inode(meta)).then(|| etag.clone())
     }
 
-    fn remember_etag(&self, name: String, stamp: Stamp, etag: &str) {
+    fn remember_etag(&self, name: String, meta: &Metadata, etag: &str) {
         let mut etags = self.0.etags.lock().unwrap_or_else(PoisonError::into_inner);
         if etags.len() >= ETAGS_MAX {
             etags.clear();
         }
-        etags.insert(name, (stamp, etag.to_owned()));
+        etags.insert(name, (Stamp::of(meta), inode(meta), etag.to_owned()));
     }
 
-    /// The lock of a key's writers.
-    fn key_lock(&self, bucket: &str, key: &str) -> &Mutex<()> {
+    /// Keeps other writers of the key out until it is dropped.
+    fn key_lock(&self, bucket: &str, key: &str) -> io::Result<File> {
         // FNV-1a: any hash will do, it only spreads unrelated writers.
         let hash = bucket.bytes().chain(key.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        &self.0.keys[(hash % KEY_LOCKS as u64) as usize]
+        let folder = self.hidden("locks");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join((hash % KEY_LOCKS).to_string());
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        file.lock()?;
+        Ok(file)
     }
 
     fn check(&self, bucket: &str, key: &str, condition: &WriteCondition) -> Result<(), StoreError> {
@@ -204,7 +219,7 @@ impl Folder {
     fn write_record(&self, bucket: &str, record: &Record) -> io::Result<()> {
         let path = self.record_path(bucket, &record.key);
         let mut stage = self.new_stage()?;
-        serde_json::to_writer(&mut stage.file, record)?;
+        serde_json::to_writer(&mut stage, record)?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -223,13 +238,31 @@ impl Folder {
     }
 
     fn new_stage(&self) -> io::Result<Staged> {
+        /// One count for all stores of the process: two may be over one folder.
+        static STAGED: AtomicU64 = AtomicU64::new(0);
         let folder = self.hidden("staging");
         fs::create_dir_all(&folder)?;
-        let number = self.0.staged.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{}-{number}", std::process::id()));
-        // A process that had the same number and died may have left a file of that name: it is nobody's.
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        Ok(Staged { path, file })
+        loop {
+            let number = STAGED.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("{}-{number}", std::process::id()));
+            match File::options().read(true).write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Staged { path, file: Some(file) }),
+                // Left by a process that had the same id and died.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes what uploads of dead processes left behind. Whatever can not be removed stays: it is in nobody's way.
+    fn clean_staging(&self) {
+        let Ok(entries) = fs::read_dir(self.hidden("staging")) else { return };
+        for entry in entries.flatten() {
+            let age = entry.metadata().ok().and_then(|meta| modified(&meta).elapsed().ok());
+            if age.is_some_and(|age| age > STAGED_MAX_AGE) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
@@ -301,9 +334,9 @@ impl Backend for Folder {
         condition: &WriteCondition,
     ) -> Result<Object, StoreError> {
         let folder = self.bucket_path(bucket)?;
-        let meta = staged.file.metadata()?;
+        let meta = fs::metadata(&staged.path)?;
         let stamp = Stamp::of(&meta);
-        let _key = self.key_lock(bucket, key).lock().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(bucket, key)?;
         self.check(bucket, key, condition)?;
         self.remember_long_parts(key)?;
         // Written before the rename, which keeps the stamp: a crash between the two leaves a record that fits no file.
@@ -311,10 +344,9 @@ impl Backend for Folder {
         self.write_record(bucket, &record)?;
         {
             let _shape = self.0.shape.write().unwrap_or_else(PoisonError::into_inner);
-            let target = make_place(&folder, key, &staged.path)?;
-            fs::rename(&staged.path, target)?;
+            place(&folder, key, &staged.path)?;
         }
-        self.remember_etag(format!("{bucket}/{key}"), stamp, etag);
+        self.remember_etag(format!("{bucket}/{key}"), &meta, etag);
         Ok(Object {
             size_bytes: meta.len(),
             modified: modified(&meta),
@@ -325,7 +357,7 @@ impl Backend for Folder {
 
     fn remove(&self, bucket: &str, key: &str, condition: &WriteCondition) -> Result<(), StoreError> {
         let folder = self.bucket_path(bucket)?;
-        let _key = self.key_lock(bucket, key).lock().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(bucket, key)?;
         self.check(bucket, key, condition)?;
         let _shape = self.0.shape.write().unwrap_or_else(PoisonError::into_inner);
         let Some(path) = locate(&folder, key)? else { return Ok(()) };
@@ -346,20 +378,32 @@ impl Backend for Folder {
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
-    file: File,
+    /// Open while it is written: the parts of a large upload are more than a process may have open.
+    file: Option<File>,
+}
+
+impl Staged {
+    fn open(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(|| io::Error::other("the staged file is complete"))
+    }
 }
 
 impl io::Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.open()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.open()?.flush()
     }
 }
 
 impl Stage for Staged {
+    fn finish(&mut self) -> io::Result<()> {
+        self.file = None;
+        Ok(())
+    }
+
     fn reader(&self) -> io::Result<Box<dyn io::Read + '_>> {
         Ok(Box::new(File::open(&self.path)?))
     }
@@ -372,13 +416,27 @@ impl Drop for Staged {
     }
 }
 
+/// Tells a file from the one that another sandbox put in its place within the same tick of the clock.
+#[cfg(unix)]
+fn inode(meta: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(meta)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
 fn modified(meta: &Metadata) -> SystemTime {
     meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Whether the error says that there is no such file, in one of the ways a strange key can bring about.
 pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
 }
 
 fn kind(path: &Path) -> io::Result<Option<fs::FileType>> {
@@ -405,6 +463,18 @@ fn locate(bucket: &Path, key: &str) -> io::Result<Option<PathBuf>> {
     Ok(kind(&path)?.filter(fs::FileType::is_file).map(|_| path))
 }
 
+/// Gives a staged file its name.
+fn place(bucket: &Path, key: &str, staged: &Path) -> io::Result<()> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match make_place(bucket, key, staged).and_then(|target| fs::rename(staged, target)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < PLACE_ATTEMPTS => {}
+            result => return result,
+        }
+    }
+}
+
 /// Makes the folders of a key and says where its file goes. An object that stands where a folder must be moves into it.
 fn make_place(bucket: &Path, key: &str, staged: &Path) -> io::Result<PathBuf> {
     let mut path = bucket.to_owned();
@@ -421,7 +491,10 @@ fn make_place(bucket: &Path, key: &str, staged: &Path) -> io::Result<PathBuf> {
             }
             // A link or a device that somebody put there: not ours to replace.
             Some(_) => return Err(io::ErrorKind::PermissionDenied.into()),
-            None => fs::create_dir(&path)?,
+            None => match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => result?,
+            },
         }
     }
     path.push(&*names::file_name(file));

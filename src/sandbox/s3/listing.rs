@@ -106,9 +106,9 @@ pub fn place(token: &str) -> S3Result<Vec<u8>> {
 pub fn max_keys(wanted: Option<i32>) -> S3Result<usize> {
     match wanted {
         None => Ok(PAGE_MAX_KEYS),
-        Some(wanted) => usize::try_from(wanted)
-            .map(|wanted| wanted.min(PAGE_MAX_KEYS))
-            .map_err(|error| s3_error!(error, InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")),
+        Some(wanted) => usize::try_from(wanted).map(|wanted| wanted.min(PAGE_MAX_KEYS)).map_err(|error| {
+            s3_error!(error, InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")
+        }),
     }
 }
 
@@ -120,7 +120,8 @@ pub enum Encode {
 }
 
 /// What stays readable in S3's URL encoding.
-const URL_UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/').remove(b' ');
+const URL_UNSAFE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/').remove(b' ');
 
 impl Encode {
     pub fn of(encoding: Option<&dto::EncodingType>) -> S3Result<Encode> {

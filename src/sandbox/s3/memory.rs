@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::backend::{Attributes, Backend, Bucket, Content, Cursor, Object, Stage, StoreError, WriteCondition};
+use super::backend::{
+    Attributes, Backend, Bucket, Content, Cursor, Object, Stage, StoreError, WriteCondition,
+};
 
 /// All buckets, behind one lock: every call is short, and a write is one step to every reader.
 #[derive(Debug, Default)]
@@ -35,7 +37,11 @@ impl Backend for Memory {
     type Stage = Buffer;
 
     fn buckets(&self) -> Result<Vec<Bucket>, StoreError> {
-        Ok(self.lock().iter().map(|(name, bucket)| Bucket { name: name.clone(), created: bucket.created }).collect())
+        Ok(self
+            .lock()
+            .iter()
+            .map(|(name, bucket)| Bucket { name: name.clone(), created: bucket.created })
+            .collect())
     }
 
     fn check_bucket(&self, bucket: &str) -> Result<(), StoreError> {
@@ -91,8 +97,12 @@ impl Backend for Memory {
         condition: &WriteCondition,
     ) -> Result<Object, StoreError> {
         let bytes = Bytes::from(staged.0);
-        let object =
-            Object { size_bytes: bytes.len() as u64, modified: SystemTime::now(), etag: etag.to_owned(), attributes };
+        let object = Object {
+            size_bytes: bytes.len() as u64,
+            modified: SystemTime::now(),
+            etag: etag.to_owned(),
+            attributes,
+        };
         let mut buckets = self.lock();
         let objects = &mut buckets.get_mut(bucket).ok_or(StoreError::NoSuchBucket)?.objects;
         condition.check(objects.get(key).map(|(found, _)| found.etag.as_str()))?;
@@ -124,6 +134,10 @@ impl io::Write for Buffer {
 }
 
 impl Stage for Buffer {
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn reader(&self) -> io::Result<Box<dyn io::Read + '_>> {
         Ok(Box::new(self.0.as_slice()))
     }

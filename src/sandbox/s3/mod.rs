@@ -5,6 +5,7 @@
 //! `a/b`.
 
 mod backend;
+mod conditions;
 mod folder;
 mod listing;
 mod memory;
@@ -44,6 +45,9 @@ impl S3Auth for Keys {
         if access_key == self.access_key {
             return Ok(self.secret_key.clone());
         }
-        Err(s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records."))
+        Err(s3_error!(
+            InvalidAccessKeyId,
+            "The AWS Access Key Id you provided does not exist in our records."
+        ))
     }
 }

@@ -80,14 +80,31 @@ mod tests {
     use super::*;
 
     fn round_trip(text: &str) -> Option<String> {
-        part(&file_name(text), |hash| (hash == super::hash(text)).then(|| text.to_owned())).map(Cow::into_owned)
+        part(&file_name(text), |hash| (hash == super::hash(text)).then(|| text.to_owned()))
+            .map(Cow::into_owned)
     }
 
     #[test]
     fn every_part_has_a_file_name_of_its_own() {
         let long = "ä".repeat(200);
         let edge = format!("%={}", "x".repeat(252));
-        let parts = ["", ".", "..", "...", "a", "a b", "%", "%=", "%=.", "%=self", "%=%=", "%=sha256-00", "nul\0", &long, &edge];
+        let parts = [
+            "",
+            ".",
+            "..",
+            "...",
+            "a",
+            "a b",
+            "%",
+            "%=",
+            "%=.",
+            "%=self",
+            "%=%=",
+            "%=sha256-00",
+            "nul\0",
+            &long,
+            &edge,
+        ];
         let mut names = Vec::new();
         for text in parts {
             assert_eq!(round_trip(text).as_deref(), Some(text));

@@ -1,12 +1,10 @@
-//! The rules of reading one object: conditions, ranges, and the body as a stream.
-
-use std::time::SystemTime;
+//! The bytes of one object: which of them a range means, and the body as a stream.
 
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use s3s::dto::{ETag, ETagCondition, Range, StreamingBlob, Timestamp};
+use s3s::dto::{ETag, Range, StreamingBlob};
 use s3s::{Body, S3Result, s3_error};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
@@ -14,43 +12,6 @@ use super::backend::{Content, Object};
 
 /// Read at once from a file.
 const BLOCK_BYTES: usize = 256 * 1024;
-
-/// The conditions of a GET, a HEAD or the source of a copy.
-#[derive(Debug, Default)]
-pub struct ReadConditions {
-    pub if_match: Option<ETagCondition>,
-    pub if_none_match: Option<ETagCondition>,
-    pub if_modified_since: Option<Timestamp>,
-    pub if_unmodified_since: Option<Timestamp>,
-}
-
-impl ReadConditions {
-    /// 412 or 304 in the order of RFC 9110, 13.2.2: an ETag decides before a date does.
-    pub fn check(self, object: &Object) -> S3Result<()> {
-        let failed = || s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
-        let modified = whole_seconds(object.modified);
-        match (self.if_match, self.if_unmodified_since) {
-            (Some(condition), _) if !matches(&condition, &object.etag) => return Err(failed()),
-            (None, Some(date)) if modified > date => return Err(failed()),
-            _ => {}
-        }
-        match (self.if_none_match, self.if_modified_since) {
-            (Some(condition), _) if matches(&condition, &object.etag) => Err(s3_error!(NotModified)),
-            (None, Some(date)) if modified <= date => Err(s3_error!(NotModified)),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn matches(condition: &ETagCondition, etag: &str) -> bool {
-    condition.as_etag().is_none_or(|wanted| wanted.value() == etag)
-}
-
-/// An HTTP date has no fractions: an object must not look newer than its own Last-Modified.
-fn whole_seconds(time: SystemTime) -> Timestamp {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    Timestamp::from(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
-}
 
 /// The strong ETag of an object.
 pub fn etag(object: &Object) -> ETag {

@@ -12,7 +12,7 @@ use s3s::{S3Result, TrailingHeaders, s3_error};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::backend::Stage;
+use super::backend::{Stage, StoreError};
 
 /// The largest object or part that one request may carry (user guide: Amazon S3 multipart upload limits).
 const BODY_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -39,12 +39,17 @@ pub struct Expected {
 }
 
 /// Writes `body` to `staged`.
-pub async fn receive<S: Stage>(staged: S, body: Option<StreamingBlob>, expected: Expected) -> S3Result<Received<S>> {
+pub async fn receive<S: Stage>(
+    staged: S,
+    body: Option<StreamingBlob>,
+    expected: Expected,
+) -> S3Result<Received<S>> {
     let hasher = expected.hasher()?;
     let (sender, receiver) = mpsc::channel(BLOCKS_WAITING);
     let writer = spawn_blocking(move || write(staged, hasher, receiver));
     let sent = forward(body, sender).await;
-    let received = writer.await.map_err(|error| s3_error!(error, InternalError, "writing the body failed"))??;
+    let received =
+        writer.await.map_err(|error| s3_error!(error, InternalError, "writing the body failed"))??;
     sent?;
     expected.check(&received)?;
     Ok(received)
@@ -62,7 +67,10 @@ async fn forward(body: Option<StreamingBlob>, sender: mpsc::Sender<Bytes>) -> S3
         })?;
         size_bytes += block.len() as u64;
         if size_bytes > BODY_MAX_BYTES {
-            return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed object size."));
+            return Err(s3_error!(
+                EntityTooLarge,
+                "Your proposed upload exceeds the maximum allowed object size."
+            ));
         }
         if sender.send(block).await.is_err() {
             break;
@@ -71,16 +79,20 @@ async fn forward(body: Option<StreamingBlob>, sender: mpsc::Sender<Bytes>) -> S3
     Ok(())
 }
 
-fn write<S: Stage>(mut staged: S, mut hasher: ChecksumHasher, mut blocks: mpsc::Receiver<Bytes>) -> S3Result<Received<S>> {
+fn write<S: Stage>(
+    mut staged: S,
+    mut hasher: ChecksumHasher,
+    mut blocks: mpsc::Receiver<Bytes>,
+) -> S3Result<Received<S>> {
     let mut md5 = Md5::new();
     let mut size_bytes = 0;
     while let Some(block) = blocks.blocking_recv() {
         md5.update(&block);
         hasher.update(&block);
-        staged.write_all(&block).map_err(super::backend::StoreError::from)?;
+        staged.write_all(&block).map_err(StoreError::from)?;
         size_bytes += block.len() as u64;
     }
-    staged.flush().map_err(super::backend::StoreError::from)?;
+    staged.finish().map_err(StoreError::from)?;
     Ok(Received { staged, size_bytes, md5: md5.finalize(), checksums: hasher.finalize() })
 }
 
@@ -94,7 +106,8 @@ impl Expected {
     fn hasher(&self) -> S3Result<ChecksumHasher> {
         let wants = |given: bool, name: &'static str| {
             let named = self.algorithm.as_ref().is_some_and(|algorithm| algorithm.as_str() == name);
-            let trailer = self.trailer.as_deref().and_then(|header| header.trim().strip_prefix("x-amz-checksum-"));
+            let trailer =
+                self.trailer.as_deref().and_then(|header| header.trim().strip_prefix("x-amz-checksum-"));
             given || named || trailer.is_some_and(|trailer| trailer.eq_ignore_ascii_case(name))
         };
         let sums = &self.checksums;
@@ -115,9 +128,13 @@ impl Expected {
     fn check<S>(&self, received: &Received<S>) -> S3Result<()> {
         if let Some(expected) = &self.content_md5 {
             let digest = BASE64.decode(expected).ok().filter(|digest| digest.len() == received.md5.len());
-            let digest = digest.ok_or_else(|| s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."))?;
+            let digest = digest
+                .ok_or_else(|| s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."))?;
             if digest != received.md5 {
-                return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
+                return Err(s3_error!(
+                    BadDigest,
+                    "The Content-MD5 you specified did not match what we received."
+                ));
             }
         }
         let trailers = self.trailers.as_ref().and_then(TrailingHeaders::take).unwrap_or_default();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use s3s::dto::*;
-use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::task::spawn_blocking;
 
 use super::backend::{Attributes, Backend, Content, Object, StoreError, WriteCondition};
+use super::conditions::{ReadConditions, check_part, check_version, write_condition};
 use super::listing::{self, Encode, Query};
-use super::read::{self, ReadConditions};
+use super::read;
 use super::receive::{self, Expected};
 use super::uploads::{self, Uploads};
 
@@ -17,6 +18,62 @@ const CONTENT_TYPE: &str = "binary/octet-stream";
 /// The most keys that one DeleteObjects may name.
 const DELETE_MAX_KEYS: usize = 1000;
 const PARTS_PAGE_MAX: usize = 1000;
+
+// The generated inputs share names of fields but no types: these read the same fields of each.
+
+macro_rules! attributes {
+    ($input:ident) => {
+        Attributes {
+            content_type: $input.content_type,
+            content_encoding: $input.content_encoding,
+            content_language: $input.content_language,
+            content_disposition: $input.content_disposition,
+            cache_control: $input.cache_control,
+            metadata: $input.metadata.unwrap_or_default().into_iter().collect(),
+        }
+    };
+}
+
+macro_rules! read_conditions {
+    ($input:ident) => {
+        ReadConditions {
+            if_match: $input.if_match,
+            if_none_match: $input.if_none_match,
+            if_modified_since: $input.if_modified_since,
+            if_unmodified_since: $input.if_unmodified_since,
+        }
+    };
+}
+
+macro_rules! source_conditions {
+    ($input:ident) => {
+        ReadConditions {
+            if_match: $input.copy_source_if_match,
+            if_none_match: $input.copy_source_if_none_match,
+            if_modified_since: $input.copy_source_if_modified_since,
+            if_unmodified_since: $input.copy_source_if_unmodified_since,
+        }
+    };
+}
+
+macro_rules! expected {
+    ($req:ident, $input:ident) => {
+        Expected {
+            content_md5: $input.content_md5.take(),
+            algorithm: $input.checksum_algorithm.take(),
+            checksums: Checksum {
+                checksum_crc32: $input.checksum_crc32.take(),
+                checksum_crc32c: $input.checksum_crc32c.take(),
+                checksum_crc64nvme: $input.checksum_crc64nvme.take(),
+                checksum_sha1: $input.checksum_sha1.take(),
+                checksum_sha256: $input.checksum_sha256.take(),
+                checksum_type: None,
+            },
+            trailer: trailer(&$req.headers),
+            trailers: $req.trailing_headers,
+        }
+    };
+}
 
 /// S3 over a store.
 pub struct Service<B: Backend> {
@@ -68,7 +125,9 @@ impl<B: Backend> Service<B> {
         let (object, content) = self.open(bucket, key).await?;
         // A copy has no 304: its conditions fail with 412 either way (API reference: CopyObject).
         conditions.check(&object).map_err(|error| match error.code() {
-            S3ErrorCode::NotModified => s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"),
+            S3ErrorCode::NotModified => {
+                s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
+            }
             _ => error,
         })?;
         Ok((object, content))
@@ -81,20 +140,34 @@ impl<B: Backend> S3 for Service<B> {
         let buckets = self.with(Backend::buckets).await?;
         let buckets = buckets
             .into_iter()
-            .map(|bucket| Bucket { name: Some(bucket.name), creation_date: Some(bucket.created.into()), bucket_region: None })
+            .map(|bucket| Bucket {
+                name: Some(bucket.name),
+                creation_date: Some(bucket.created.into()),
+                bucket_region: None,
+            })
             .collect();
         let owner = Owner { display_name: None, id: Some("sandbox".to_owned()) };
-        Ok(S3Response::new(ListBucketsOutput { buckets: Some(buckets), owner: Some(owner), ..Default::default() }))
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(buckets),
+            owner: Some(owner),
+            ..Default::default()
+        }))
     }
 
-    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
         let bucket = req.input.bucket;
         let location = format!("/{bucket}");
         self.with(move |backend| backend.create_bucket(&bucket)).await?;
-        Ok(S3Response::new(CreateBucketOutput { location: Some(location), ..Default::default() }))
+        Ok(S3Response::new(CreateBucketOutput { location: Some(location) }))
     }
 
-    async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
+    async fn delete_bucket(
+        &self,
+        req: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
         self.with(move |backend| backend.delete_bucket(&req.input.bucket)).await?;
         // 204, as every delete.
         Ok(S3Response::with_status(DeleteBucketOutput::default(), http::StatusCode::NO_CONTENT))
@@ -115,7 +188,10 @@ impl<B: Backend> S3 for Service<B> {
         Ok(S3Response::new(GetBucketLocationOutput::default()))
     }
 
-    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
         let encode = Encode::of(input.encoding_type.as_ref())?;
         let from = match (&input.continuation_token, &input.start_after) {
@@ -145,7 +221,10 @@ impl<B: Backend> S3 for Service<B> {
         }))
     }
 
-    async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+    async fn list_objects(
+        &self,
+        req: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
         let input = req.input;
         let encode = Encode::of(input.encoding_type.as_ref())?;
         let prefix = input.prefix.unwrap_or_default();
@@ -185,13 +264,7 @@ impl<B: Backend> S3 for Service<B> {
         check_version(input.version_id.as_deref())?;
         check_part(input.part_number)?;
         let (object, content) = self.open(&input.bucket, &input.key).await?;
-        ReadConditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        }
-        .check(&object)?;
+        read_conditions!(input).check(&object)?;
         let (start, length, content_range) = read::slice(input.range, object.size_bytes)?;
         let attributes = object.attributes.clone();
         Ok(S3Response::new(GetObjectOutput {
@@ -216,15 +289,10 @@ impl<B: Backend> S3 for Service<B> {
         check_version(input.version_id.as_deref())?;
         check_part(input.part_number)?;
         let (object, _) = self.open(&input.bucket, &input.key).await?;
-        ReadConditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        }
-        .check(&object)?;
+        read_conditions!(input).check(&object)?;
         let (_, length, content_range) = read::slice(input.range, object.size_bytes)?;
-        let status = if content_range.is_some() { http::StatusCode::PARTIAL_CONTENT } else { http::StatusCode::OK };
+        let status =
+            if content_range.is_some() { http::StatusCode::PARTIAL_CONTENT } else { http::StatusCode::OK };
         let attributes = object.attributes.clone();
         let output = HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -247,34 +315,15 @@ impl<B: Backend> S3 for Service<B> {
         let mut input = req.input;
         let condition = write_condition(input.if_match.take(), input.if_none_match.take())?;
         self.check_bucket(&input.bucket).await?;
-        let expected = Expected {
-            content_md5: input.content_md5.take(),
-            algorithm: input.checksum_algorithm.take(),
-            checksums: Checksum {
-                checksum_crc32: input.checksum_crc32.take(),
-                checksum_crc32c: input.checksum_crc32c.take(),
-                checksum_crc64nvme: input.checksum_crc64nvme.take(),
-                checksum_sha1: input.checksum_sha1.take(),
-                checksum_sha256: input.checksum_sha256.take(),
-                checksum_type: None,
-            },
-            trailer: trailer(&req.headers),
-            trailers: req.trailing_headers,
-        };
+        let expected = expected!(req, input);
         let stage = self.with(Backend::stage).await?;
         let received = receive::receive(stage, input.body.take(), expected).await?;
-        let attributes = Attributes {
-            content_type: input.content_type,
-            content_encoding: input.content_encoding,
-            content_language: input.content_language,
-            content_disposition: input.content_disposition,
-            cache_control: input.cache_control,
-            metadata: input.metadata.unwrap_or_default().into_iter().collect(),
-        };
+        let attributes = attributes!(input);
         let etag = hex::encode(received.md5);
         let (bucket, key, staged) = (input.bucket, input.key, received.staged);
-        let object =
-            self.with(move |backend| backend.commit(&bucket, &key, staged, &etag, attributes, &condition)).await?;
+        let object = self
+            .with(move |backend| backend.commit(&bucket, &key, staged, &etag, attributes, &condition))
+            .await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(read::etag(&object)),
             checksum_crc32: received.checksums.checksum_crc32,
@@ -288,29 +337,20 @@ impl<B: Backend> S3 for Service<B> {
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         let input = req.input;
-        let conditions = ReadConditions {
-            if_match: input.copy_source_if_match,
-            if_none_match: input.copy_source_if_none_match,
-            if_modified_since: input.copy_source_if_modified_since,
-            if_unmodified_since: input.copy_source_if_unmodified_since,
-        };
+        let conditions = source_conditions!(input);
         let (source, content) = self.source(&input.copy_source, conditions).await?;
-        let replace = input.metadata_directive.is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
-        if !replace && matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. } if **bucket == input.bucket && **key == input.key) {
-            return Err(s3_error!(InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+        let replace = input
+            .metadata_directive
+            .is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
+        if !replace
+            && matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. } if **bucket == input.bucket && **key == input.key)
+        {
+            return Err(s3_error!(
+                InvalidRequest,
+                "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+            ));
         }
-        let attributes = if replace {
-            Attributes {
-                content_type: input.content_type,
-                content_encoding: input.content_encoding,
-                content_language: input.content_language,
-                content_disposition: input.content_disposition,
-                cache_control: input.cache_control,
-                metadata: input.metadata.unwrap_or_default().into_iter().collect(),
-            }
-        } else {
-            source.attributes.clone()
-        };
+        let attributes = if replace { attributes!(input) } else { source.attributes.clone() };
         self.check_bucket(&input.bucket).await?;
         let body = read::body(content, 0, source.size_bytes).await?;
         let stage = self.with(Backend::stage).await?;
@@ -318,7 +358,9 @@ impl<B: Backend> S3 for Service<B> {
         let etag = hex::encode(received.md5);
         let (bucket, key, staged) = (input.bucket, input.key, received.staged);
         let object = self
-            .with(move |backend| backend.commit(&bucket, &key, staged, &etag, attributes, &WriteCondition::Always))
+            .with(move |backend| {
+                backend.commit(&bucket, &key, staged, &etag, attributes, &WriteCondition::Always)
+            })
             .await?;
         let result = CopyObjectResult {
             e_tag: Some(read::etag(&object)),
@@ -328,14 +370,20 @@ impl<B: Backend> S3 for Service<B> {
         Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
     }
 
-    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = req.input;
         check_version(input.version_id.as_deref())?;
         self.remove(&input.bucket, &input.key, write_condition(input.if_match, None)?).await?;
         Ok(S3Response::with_status(DeleteObjectOutput::default(), http::StatusCode::NO_CONTENT))
     }
 
-    async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let DeleteObjectsInput { bucket, delete, .. } = req.input;
         if delete.objects.is_empty() || delete.objects.len() > DELETE_MAX_KEYS {
             return Err(s3_error!(MalformedXML, "A delete names between 1 and 1000 keys"));
@@ -343,7 +391,8 @@ impl<B: Backend> S3 for Service<B> {
         self.check_bucket(&bucket).await?;
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in delete.objects {
-            let condition = object.e_tag.map_or(WriteCondition::Always, |etag| WriteCondition::Etag(etag.into_value()));
+            let condition =
+                object.e_tag.map_or(WriteCondition::Always, |etag| WriteCondition::Etag(etag.into_value()));
             let removed = match check_version(object.version_id.as_deref()) {
                 Ok(()) => self.remove(&bucket, &object.key, condition).await,
                 Err(error) => Err(error),
@@ -369,14 +418,7 @@ impl<B: Backend> S3 for Service<B> {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
         self.check_bucket(&input.bucket).await?;
-        let attributes = Attributes {
-            content_type: input.content_type,
-            content_encoding: input.content_encoding,
-            content_language: input.content_language,
-            content_disposition: input.content_disposition,
-            cache_control: input.cache_control,
-            metadata: input.metadata.unwrap_or_default().into_iter().collect(),
-        };
+        let attributes = attributes!(input);
         let id = self.uploads.create(&input.bucket, &input.key, attributes);
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -392,20 +434,7 @@ impl<B: Backend> S3 for Service<B> {
         let mut input = req.input;
         let number = uploads::part_number(input.part_number)?;
         self.uploads.check(&input.bucket, &input.key, &input.upload_id)?;
-        let expected = Expected {
-            content_md5: input.content_md5.take(),
-            algorithm: input.checksum_algorithm.take(),
-            checksums: Checksum {
-                checksum_crc32: input.checksum_crc32.take(),
-                checksum_crc32c: input.checksum_crc32c.take(),
-                checksum_crc64nvme: input.checksum_crc64nvme.take(),
-                checksum_sha1: input.checksum_sha1.take(),
-                checksum_sha256: input.checksum_sha256.take(),
-                checksum_type: None,
-            },
-            trailer: trailer(&req.headers),
-            trailers: req.trailing_headers,
-        };
+        let expected = expected!(req, input);
         let stage = self.with(Backend::stage).await?;
         let received = receive::receive(stage, input.body.take(), expected).await?;
         let sums = received.checksums.clone();
@@ -428,15 +457,12 @@ impl<B: Backend> S3 for Service<B> {
         let input = req.input;
         let number = uploads::part_number(input.part_number)?;
         self.uploads.check(&input.bucket, &input.key, &input.upload_id)?;
-        let conditions = ReadConditions {
-            if_match: input.copy_source_if_match,
-            if_none_match: input.copy_source_if_none_match,
-            if_modified_since: input.copy_source_if_modified_since,
-            if_unmodified_since: input.copy_source_if_unmodified_since,
-        };
+        let conditions = source_conditions!(input);
         let (source, content) = self.source(&input.copy_source, conditions).await?;
         let range = input.copy_source_range.as_deref().map(Range::parse).transpose();
-        let range = range.map_err(|error| s3_error!(error, InvalidArgument, "The x-amz-copy-source-range is not a range"))?;
+        let range = range.map_err(|error| {
+            s3_error!(error, InvalidArgument, "The x-amz-copy-source-range is not a range")
+        })?;
         let (start, length, _) = read::slice(range, source.size_bytes)?;
         let stage = self.with(Backend::stage).await?;
         let body = read::body(content, start, length).await?;
@@ -519,7 +545,9 @@ impl<B: Backend> S3 for Service<B> {
         if let Some(marker) = input.key_marker.as_deref().filter(|marker| !marker.is_empty()) {
             // Without an upload id the marker stands for all uploads of its key.
             let after = input.upload_id_marker.as_deref();
-            uploads.retain(|(key, id, _)| key.as_str() > marker || (key == marker && after.is_some_and(|after| id.as_str() > after)));
+            uploads.retain(|(key, id, _)| {
+                key.as_str() > marker || (key == marker && after.is_some_and(|after| id.as_str() > after))
+            });
         }
         let more = uploads.len() > max;
         uploads.truncate(max);
@@ -550,32 +578,4 @@ impl<B: Backend> S3 for Service<B> {
 
 fn trailer(headers: &http::HeaderMap) -> Option<String> {
     headers.get("x-amz-trailer").and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-fn write_condition(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<WriteCondition> {
-    match (if_match, if_none_match) {
-        (None, None) => Ok(WriteCondition::Always),
-        (None, Some(ETagCondition::Any)) => Ok(WriteCondition::Absent),
-        (Some(ETagCondition::Any), None) => Ok(WriteCondition::Present),
-        (Some(ETagCondition::ETag(etag)), None) => Ok(WriteCondition::Etag(etag.into_value())),
-        // S3 itself knows no other If-None-Match on writes (user guide: conditional writes).
-        (None, Some(ETagCondition::ETag(_))) | (Some(_), Some(_)) => {
-            Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"))
-        }
-    }
-}
-
-/// Buckets have no versions: `null` is the only one.
-fn check_version(version: Option<&str>) -> Result<(), S3Error> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
-    }
-}
-
-fn check_part(part: Option<i32>) -> Result<(), S3Error> {
-    match part {
-        None => Ok(()),
-        Some(_) => Err(s3_error!(NotImplemented, "The sandbox does not read objects by part number; use a range")),
-    }
 }

@@ -11,7 +11,7 @@ use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{self, CompletedPart};
 use s3s::{S3Result, s3_error};
 
-use super::backend::{Attributes, Backend, Object, StoreError, WriteCondition};
+use super::backend::{Attributes, Backend, Object, Stage, StoreError, WriteCondition};
 use super::names;
 use super::receive::Received;
 
@@ -58,7 +58,7 @@ impl<S> Default for Uploads<S> {
     }
 }
 
-impl<S: super::backend::Stage> Uploads<S> {
+impl<S: Stage> Uploads<S> {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Upload<S>>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,8 +69,13 @@ impl<S: super::backend::Stage> Uploads<S> {
         let initiated = SystemTime::now();
         // Opaque and unlikely to be met again after a restart: a stale id must not hit a new upload.
         let id = names::hash(&format!("{number} {} {initiated:?} {bucket}/{key}", std::process::id()));
-        let upload =
-            Upload { bucket: bucket.to_owned(), key: key.to_owned(), initiated, attributes, parts: BTreeMap::new() };
+        let upload = Upload {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            initiated,
+            attributes,
+            parts: BTreeMap::new(),
+        };
         self.lock().insert(id.clone(), upload);
         id
     }
@@ -81,9 +86,20 @@ impl<S: super::backend::Stage> Uploads<S> {
     }
 
     /// Adds a part, or replaces it. Answers its ETag.
-    pub fn add_part(&self, bucket: &str, key: &str, id: &str, number: i32, body: Received<S>) -> S3Result<String> {
-        let part =
-            Part { size_bytes: body.size_bytes, modified: SystemTime::now(), md5: body.md5, staged: body.staged };
+    pub fn add_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        number: i32,
+        body: Received<S>,
+    ) -> S3Result<String> {
+        let part = Part {
+            size_bytes: body.size_bytes,
+            modified: SystemTime::now(),
+            md5: body.md5,
+            staged: body.staged,
+        };
         let etag = part.etag();
         find(&mut self.lock(), bucket, key, id)?.parts.insert(number, Arc::new(part));
         Ok(etag)
@@ -132,7 +148,10 @@ impl<S: super::backend::Stage> Uploads<S> {
         };
         let total: u64 = parts.iter().map(|part| part.size_bytes).sum();
         if size_bytes.is_some_and(|size| u64::try_from(size) != Ok(total)) {
-            return Err(s3_error!(InvalidRequest, "The provided 'x-amz-mp-object-size' header does not match what was uploaded"));
+            return Err(s3_error!(
+                InvalidRequest,
+                "The provided 'x-amz-mp-object-size' header does not match what was uploaded"
+            ));
         }
         let mut whole = backend.stage()?;
         let mut md5 = Md5::new();
@@ -141,6 +160,7 @@ impl<S: super::backend::Stage> Uploads<S> {
             io::copy(&mut reader, &mut whole).map_err(StoreError::from)?;
             md5.update(&part.md5);
         }
+        whole.finish().map_err(StoreError::from)?;
         let etag = format!("{}-{}", hex::encode(md5.finalize()), parts.len());
         let object = backend.commit(bucket, key, whole, &etag, attributes, condition)?;
         self.lock().remove(id);
@@ -175,16 +195,23 @@ fn choose<S>(upload: &Upload<S>, named: &[CompletedPart]) -> S3Result<Vec<Arc<Pa
             return Err(s3_error!(InvalidPartOrder, "The list of parts was not in ascending order."));
         }
         last = number;
-        let part = upload.parts.get(&number).filter(|part| {
-            name.e_tag.as_ref().is_some_and(|etag| etag.value() == part.etag())
-        });
+        let part = upload
+            .parts
+            .get(&number)
+            .filter(|part| name.e_tag.as_ref().is_some_and(|etag| etag.value() == part.etag()));
         parts.push(Arc::clone(part.ok_or_else(|| {
-            s3_error!(InvalidPart, "One or more of the specified parts could not be found or its ETag did not match.")
+            s3_error!(
+                InvalidPart,
+                "One or more of the specified parts could not be found or its ETag did not match."
+            )
         })?));
     }
     let (_, but_last) = parts.split_last().map_or((None, [].as_slice()), |(last, rest)| (Some(last), rest));
     if but_last.iter().any(|part| part.size_bytes < PART_MIN_BYTES) {
-        return Err(s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"));
+        return Err(s3_error!(
+            EntityTooSmall,
+            "Your proposed upload is smaller than the minimum allowed size"
+        ));
     }
     Ok(parts)
 }

@@ -42,7 +42,9 @@ impl Walk {
     }
 
     fn wants_object(&self, key: &str) -> bool {
-        key.len() <= names::KEY_MAX_BYTES && key.starts_with(&self.prefix) && key.as_bytes() >= self.from.as_slice()
+        key.len() <= names::KEY_MAX_BYTES
+            && key.starts_with(&self.prefix)
+            && key.as_bytes() >= self.from.as_slice()
     }
 
     fn wants_folder(&self, key: &str) -> bool {

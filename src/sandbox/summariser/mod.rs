@@ -118,11 +118,15 @@ fn choose(candidates: &[Sentence], graph: &rank::Graph, scores: &[f32], mut budg
 fn join<'a>(sentences: impl Iterator<Item = &'a Sentence>) -> String {
     let mut text = String::new();
     for sentence in sentences {
-        match text.chars().next_back() {
-            None => {}
-            Some(last) if !sentences::is_terminal(last) => text.push('\n'),
-            Some(last) if terms::is_unspaced(last) || matches!(last, '。' | '！' | '？' | '．') => {}
-            Some(_) => text.push(' '),
+        if !text.is_empty() {
+            let wide = text.ends_with(['。', '！', '？', '．', '」', '』']);
+            text.push_str(if !sentences::is_ended(&text) {
+                "\n"
+            } else if wide {
+                ""
+            } else {
+                " "
+            });
         }
         text.push_str(&sentence.text);
     }

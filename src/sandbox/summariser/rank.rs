@@ -51,7 +51,8 @@ impl Graph {
     /// How much each sentence says about the whole.
     pub fn scores(&self, sentences: &[Sentence]) -> Vec<f32> {
         let count = sentences.len() as f32;
-        let strength: Vec<f32> = self.edges.iter().map(|edges| edges.iter().map(|(_, weight)| weight).sum()).collect();
+        let strength: Vec<f32> =
+            self.edges.iter().map(|edges| edges.iter().map(|(_, weight)| weight).sum()).collect();
         let mut rank = vec![1.0 / count; sentences.len()];
         for _ in 0..STEPS_MAX {
             let mut next = vec![(1.0 - DAMPING) / count; sentences.len()];
@@ -67,6 +68,10 @@ impl Graph {
             }
         }
         let lead = |place: usize| 1.0 + LEAD * (1.0 - place as f32 / count);
-        rank.iter().zip(sentences).enumerate().map(|(place, (rank, sentence))| rank * sentence.quality * lead(place)).collect()
+        rank.iter()
+            .zip(sentences)
+            .enumerate()
+            .map(|(place, (rank, sentence))| rank * sentence.quality * lead(place))
+            .collect()
     }
 }

@@ -1,12 +1,16 @@
 //! A document's sentences: Markdown marks and link targets removed, wrapped lines joined, lists, tables, logs and code
 //! taken line by line, and nothing longer than a reader would call a sentence.
 
+use std::borrow::Cow;
+
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::terms::is_unspaced;
 
 /// The longest sentence that is quoted, in characters; a longer one is cut where it pauses.
 const SENTENCE_MAX_CHARS: usize = 320;
+/// From here on a sentence is long, in characters.
+const LONG_CHARS: usize = 220;
 /// The pieces taken of one endless sentence (minified code, base64), in all.
 const PIECES_MAX: usize = 24;
 /// A paragraph is split at the latest here, in bytes, so that one without end costs no more than others.
@@ -16,10 +20,20 @@ const WRAPPED_COLUMNS: std::ops::RangeInclusive<usize> = 40..=130;
 /// What is looked at to tell prose from data.
 const SAMPLE_CHARS: usize = 160;
 
+/// Longer tags, labels and link targets are not looked for: a page of open brackets must not cost its square.
+const MARKUP_MAX_BYTES: usize = 1000;
+/// HTML that people write in Markdown.
+const TAGS: &[&str] = &[
+    "a", "b", "br", "center", "code", "dd", "details", "div", "dl", "dt", "em", "font", "h1", "h2", "h3",
+    "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "small", "span", "strong", "sub",
+    "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "tt", "u", "ul",
+];
+
 /// Words whose full stop ends no sentence, in lower case and without it.
 const ABBREVIATIONS: &[&str] = &[
-    "al", "art", "bd", "bzw", "cf", "co", "corp", "dr", "ed", "eg", "e.g", "etc", "fig", "figs", "i.e", "ie", "inc", "jr", "ltd",
-    "mme", "mr", "mrs", "ms", "no", "nos", "nr", "op", "pp", "prof", "sec", "sr", "st", "u.s", "vgl", "vol", "vs", "z.b",
+    "al", "art", "bd", "bzw", "cf", "co", "corp", "dr", "ed", "eg", "e.g", "etc", "fig", "figs", "i.e", "ie",
+    "inc", "jr", "ltd", "mme", "mr", "mrs", "ms", "no", "nos", "nr", "op", "pp", "prof", "sec", "sr", "st",
+    "u.s", "vgl", "vol", "vs", "z.b",
 ];
 
 /// A quotable piece of a document.
@@ -43,10 +57,10 @@ pub fn split(text: &str) -> Vec<Sentence> {
     splitter.sentences
 }
 
-/// Whether a sentence can end with this character (closing quotes and brackets included).
-pub fn is_terminal(c: char) -> bool {
-    matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '．' | '।' | '॥' | '؟' | '۔' | '܂' | '።' | '។' | '၊' | '။')
-        || matches!(c, '"' | '\'' | '”' | '’' | '»' | ')' | '）' | '」' | '』')
+/// Whether the text ends as a sentence does: with a full stop of some script, perhaps inside quotes or brackets.
+pub fn is_ended(text: &str) -> bool {
+    let inner = text.trim_end_matches(['"', '\'', '”', '’', '»', ')', '）', '」', '』']);
+    inner.ends_with(['.', '!', '?', '…', '。', '！', '？', '．', '।', '॥', '؟', '۔', '።', '។', '၊', '။'])
 }
 
 #[derive(Default)]
@@ -60,8 +74,9 @@ struct Splitter {
 
 impl Splitter {
     fn line(&mut self, line: &str) {
-        let line = line.trim_start_matches(['>', ' ']);
-        if line.is_empty() || is_rule(line) || line.starts_with("```") || line.starts_with("~~~") || is_tags(line) {
+        let line = without_tags(line.trim_start_matches(['>', ' ']));
+        let line = line.trim();
+        if line.is_empty() || is_rule(line) || line.starts_with("```") || line.starts_with("~~~") {
             return self.flush();
         }
         if let Some(heading) = heading(line) {
@@ -145,14 +160,22 @@ fn quality(text: &str) -> f32 {
     if words < 5 {
         quality *= 0.3;
     }
+    // Long sentences share words with more others than they say more.
+    if text.chars().nth(LONG_CHARS).is_some() {
+        quality *= 0.8;
+    }
     // An identifier, a path, a hash or a line of base64 is long for a word of any language.
     if text.split_whitespace().any(|word| word.len() > 40 && word.is_ascii()) {
         quality *= 0.2;
     }
-    if !text.ends_with(is_terminal) {
+    if !is_ended(text) {
         quality *= 0.6;
     }
-    if text.chars().any(char::is_alphabetic) && !text.chars().any(char::is_lowercase) && unspaced == 0 && text.is_ascii() {
+    if text.chars().any(char::is_alphabetic)
+        && !text.chars().any(char::is_lowercase)
+        && unspaced == 0
+        && text.is_ascii()
+    {
         quality *= 0.5;
     }
     quality
@@ -174,9 +197,10 @@ fn letters(text: &str) -> f32 {
 fn ends_in_abbreviation(sentence: &str) -> bool {
     let Some(before) = sentence.trim_end().strip_suffix('.') else { return false };
     let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
-    // "J." is an initial; "A." at the end of a list may be one: a sentence too long is better than half of one.
+    // "J." is an initial and "16." a German date. Where it is not, a sentence too long is better than half of one.
     let initial = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
-    initial || (word.len() <= 5 && ABBREVIATIONS.contains(&word.to_lowercase().as_str()))
+    let ordinal = matches!(word.len(), 1..=2) && word.bytes().all(|byte| byte.is_ascii_digit());
+    initial || ordinal || (word.len() <= 5 && ABBREVIATIONS.contains(&word.to_lowercase().as_str()))
 }
 
 fn heading(line: &str) -> Option<&str> {
@@ -187,25 +211,46 @@ fn heading(line: &str) -> Option<&str> {
 
 /// A line of dashes, an underline, or the line below a table's head.
 fn is_rule(line: &str) -> bool {
-    line.len() >= 2 && line.chars().all(|c| matches!(c, '-' | '=' | '*' | '_' | '|' | ':' | '+' | '~' | ' ' | '.'))
+    line.len() >= 2
+        && line.chars().all(|c| matches!(c, '-' | '=' | '*' | '_' | '|' | ':' | '+' | '~' | ' ' | '.'))
 }
 
-/// Nothing but tags and comments: `<div>`, `</p><p>`, `<!-- x -->`.
-fn is_tags(line: &str) -> bool {
-    if !line.starts_with('<') || !line.ends_with('>') {
-        return false;
+/// A line without the HTML that stands in Markdown. Other angle brackets are text: `Vec<String>`, `a < b`.
+fn without_tags(line: &str) -> Cow<'_, str> {
+    if !line.contains('<') {
+        return Cow::Borrowed(line);
     }
+    let mut text = String::with_capacity(line.len());
     let mut rest = line;
-    while let Some(tag) = rest.strip_prefix('<') {
-        let Some((_, after)) = tag.split_once('>') else { return false };
-        rest = after.trim_start();
+    while let Some(at) = rest.find('<') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let after = tag(rest).unwrap_or_else(|| {
+            text.push('<');
+            &rest[1..]
+        });
+        rest = after;
     }
-    rest.is_empty()
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// What comes after the tag or comment at the start of `text`, if there is one that is not too long.
+fn tag(text: &str) -> Option<&str> {
+    let inner = text[1..].trim_start_matches('/');
+    let name = &inner[..inner.len() - inner.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len()];
+    if !inner.starts_with("!--") && !TAGS.contains(&name.to_ascii_lowercase().as_str()) {
+        return None;
+    }
+    let end = text.bytes().take(MARKUP_MAX_BYTES).position(|byte| byte == b'>')?;
+    Some(&text[end + 1..])
 }
 
 fn without_bullet(line: &str) -> (bool, &str) {
-    if let Some(rest) = ["- ", "* ", "+ ", "• ", "– "].iter().find_map(|bullet| line.strip_prefix(bullet)) {
-        return (true, rest.trim_start_matches(["[ ] ", "[x] "].as_slice()[0]).trim_start());
+    if let Some(rest) = ["- ", "* ", "+ ", "• ", "– "].iter().find_map(|bullet| line.strip_prefix(bullet))
+    {
+        let rest = rest.strip_prefix("[ ] ").or_else(|| rest.strip_prefix("[x] ")).unwrap_or(rest);
+        return (true, rest.trim_start());
     }
     let digits = line.len() - line.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     if (1..=3).contains(&digits) {
@@ -234,32 +279,37 @@ fn inline(line: &str) -> String {
             rest = after;
             continue;
         }
-        // A backslash before punctuation is Markdown's escape; what follows it is text.
         let mut chars = rest.chars();
         let first = chars.next().unwrap_or_default();
-        if first != '\\' || !chars.next().is_some_and(|c| c.is_ascii_punctuation()) {
-            text.push(first);
-        } else if let Some(escaped) = rest.chars().nth(1) {
-            text.push(escaped);
-            chars = rest.chars();
-            chars.nth(1);
-            rest = chars.as_str();
-            continue;
-        }
+        let next = chars.next().unwrap_or(' ');
         rest = &rest[first.len_utf8()..];
+        match first {
+            // Markdown's escape: what follows is text, not a mark.
+            '\\' if next.is_ascii_punctuation() => {
+                text.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+            '*' | '_' if is_emphasis(text.chars().next_back().unwrap_or(' '), next) => {}
+            _ => text.push(first),
+        }
     }
     text.push_str(rest);
     text
 }
 
+/// Whether a single `*` or `_` between these two opens or closes emphasis: not in `2 * 3`, not in `snake_case`.
+fn is_emphasis(before: char, after: char) -> bool {
+    let opens = !before.is_alphanumeric() && after.is_alphanumeric();
+    let closes = !before.is_whitespace() && !after.is_alphanumeric();
+    opens || closes
+}
+
 /// The label of a link at the start of `text`, and what comes after it.
 fn link(text: &str) -> Option<(&str, &str)> {
-    /// Longer labels and targets are not looked for: a page of open brackets must not cost its square.
-    const LINK_MAX_BYTES: usize = 2000;
     let inner = text.strip_prefix('[')?;
-    let end = inner.bytes().take(LINK_MAX_BYTES).position(|byte| byte == b']')?;
+    let end = inner.bytes().take(MARKUP_MAX_BYTES).position(|byte| byte == b']')?;
     let (label, after) = (&inner[..end], &inner[end + 1..]);
     let target = after.strip_prefix('(')?;
-    let close = target.bytes().take(LINK_MAX_BYTES).position(|byte| byte == b')')?;
+    let close = target.bytes().take(MARKUP_MAX_BYTES).position(|byte| byte == b')')?;
     Some((label, &target[close + 1..]))
 }

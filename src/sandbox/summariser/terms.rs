@@ -53,6 +53,10 @@ fn counts(sentences: &[Sentence]) -> Vectors {
     for sentence in sentences {
         found.clear();
         each_term(&sentence.text, |term| {
+            // Times, line numbers and amounts would make every line of a log a thing of its own.
+            if term.bytes().all(|byte| byte.is_ascii_digit()) {
+                return;
+            }
             let next = numbers.len();
             let number = match numbers.get(term) {
                 Some(number) => *number,

@@ -55,9 +55,22 @@ fn scripts_without_spaces_and_other_full_stops_are_split() {
 fn a_text_of_anything_gets_an_answer() {
     let base64 = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5eg".repeat(600);
     let json = format!("[{}]", "{\"id\":1,\"name\":\"x\",\"tags\":[\"a\",\"b\"]},".repeat(1000));
-    let log = (0..500).map(|n| format!("2026-11-20T10:00:{:02} INFO worker {n} finished\n", n % 60)).collect::<String>();
+    let log = (0..500)
+        .map(|n| format!("2026-11-20T10:00:{:02} INFO worker {n} finished\n", n % 60))
+        .collect::<String>();
     let brackets = "[".repeat(40_000);
-    for text in ["x", "!!!", "1", "##", "# Only a heading", "| a | b |\n|---|---|\n| 1 | 2 |", &base64, &json, &log, &brackets] {
+    for text in [
+        "x",
+        "!!!",
+        "1",
+        "##",
+        "# Only a heading",
+        "| a | b |\n|---|---|\n| 1 | 2 |",
+        &base64,
+        &json,
+        &log,
+        &brackets,
+    ] {
         let summary = summarise(text, ENOUGH);
         assert!(!summary.trim().is_empty(), "{}", &text[..text.len().min(40)]);
         assert!(summary.chars().count() < 3000);

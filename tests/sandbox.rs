@@ -1,0 +1,34 @@
+//! The sandbox, seen by the real AWS SDK clients over real HTTP, and by hand-made requests where a client would not send
+//! what must be refused.
+
+mod bedrock;
+mod folder;
+mod hostile;
+mod listing;
+mod s3;
+
+use docmill::sandbox::{Options, Root, Sandbox};
+
+const ACCESS_KEY: &str = "sandbox";
+const SECRET_KEY: &str = "sandbox-secret";
+
+async fn start(root: Root) -> Sandbox {
+    Sandbox::start(Options { root, ..Options::default() }).await.expect("the sandbox starts")
+}
+
+/// An S3 client with the sandbox's keys and no retries: what the server answers is what the test sees.
+fn s3_client(sandbox: &Sandbox) -> aws_sdk_s3::Client {
+    s3_client_with(sandbox, ACCESS_KEY, SECRET_KEY)
+}
+
+fn s3_client_with(sandbox: &Sandbox, access_key: &str, secret_key: &str) -> aws_sdk_s3::Client {
+    use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region, retry::RetryConfig};
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+        .region(Region::new("eu-central-1"))
+        .endpoint_url(sandbox.url())
+        .force_path_style(true)
+        .retry_config(RetryConfig::disabled());
+    aws_sdk_s3::Client::from_conf(config.build())
+}
