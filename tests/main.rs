@@ -7,4 +7,5 @@ mod extract;
 mod house;
 mod main_job;
 mod pipeline_file;
+mod sandbox;
 mod support;
