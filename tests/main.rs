@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod extract;
+mod faults;
 mod house;
 mod main_job;
 mod pipeline_file;

@@ -17,8 +17,10 @@ const SENTENCES_MAX: usize = 7;
 const SENTENCES_MIN: usize = 3;
 /// A summary grows by one sentence for so many of the document's.
 const SENTENCES_PER_SENTENCE: usize = 12;
-/// A summary is at most a quarter of the document, but a document of two sentences gets one of them.
+/// A summary is at most a quarter of the document; of a short one (answers that are merged, a note) it may be half, up
+/// to so many bytes. A document of two sentences gets one of them.
 const SHRINK: usize = 4;
+const SHORT_BYTES: usize = 1_000;
 /// The ranked part of a long document: similarity is quadratic in it.
 const RANKED_MAX: usize = 400;
 /// What is quoted of a text that has no sentences at all, in characters.
@@ -74,7 +76,8 @@ struct Budget {
 impl Budget {
     fn new(candidates: &[Sentence], text: &str, max_tokens: usize) -> Budget {
         let sentences = (candidates.len() / SENTENCES_PER_SENTENCE).clamp(SENTENCES_MIN, SENTENCES_MAX);
-        Budget { sentences, bytes: text.len() / SHRINK, tokens: max_tokens }
+        let bytes = (text.len() / SHRINK).max((text.len() / 2).min(SHORT_BYTES));
+        Budget { sentences, bytes, tokens: max_tokens }
     }
 }
 

@@ -10,7 +10,7 @@ const REPORT: &str = "# Harbour report\n\nThe harbour of Lindow was closed for n
 fn a_summary_quotes_the_document_in_its_order() {
     let summary = summarise(REPORT, ENOUGH);
     assert!(summary.contains("breakwater"), "{summary}");
-    assert!(summary.len() <= REPORT.len() / 3, "{summary}");
+    assert!(summary.len() <= REPORT.len() / 2, "{summary}");
     let flat = REPORT.replace('\n', " ").replace("[port authority](https://example.org/a)", "port authority");
     let mut at = 0;
     for sentence in summary.split_inclusive(". ") {
