@@ -1,7 +1,7 @@
 //! Commands about single files: `count` and `chunk` show what a run would count and where it would cut.
 
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -152,7 +152,7 @@ fn read_text(path: &Path, exit: &mut Exit) -> Option<Text> {
 }
 
 fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path == PathBuf::from("-") {
+    if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).context("can not read standard input")?;
         return Ok(bytes);
