@@ -255,6 +255,22 @@ async fn a_document_without_one_answer_fails_with_the_services_words() {
 }
 
 #[tokio::test]
+async fn a_run_in_which_nothing_succeeds_is_not_driven_through_all_documents() {
+    let documents: Vec<(String, String)> = (0..100).map(|i| (format!("{i:03}.txt"), text(3))).collect();
+    let documents: Vec<(&str, String)> =
+        documents.iter().map(|(key, text)| (key.as_str(), text.clone())).collect();
+    let mut world = World::new(&documents).await;
+    let summary = world.run(&["limits.max_in_flight=4"], |_, _| fails(FailureClass::Malformed)).await;
+    assert!(matches!(summary.ended, Ended::Refused(_)), "{summary:?}");
+    assert!((20..24).contains(&summary.totals.failed_calls()), "{summary:?}");
+    let sink = Faulty { unwritable: "", ..Faulty::new() };
+    let mut world = World::with(Faulty::new(), sink, &documents).await;
+    let summary = world.run(&["limits.max_in_flight=4"], |_, _| answer("An answer.")).await;
+    assert!(matches!(summary.ended, Ended::Refused(_)), "{summary:?}");
+    assert!(summary.totals.calls() < 20, "answers are not bought to be lost: {summary:?}");
+}
+
+#[tokio::test]
 async fn what_a_filter_put_in_the_place_of_an_answer_is_no_answer() {
     for stop in
         [StopReason::GuardrailIntervened, StopReason::ContentFiltered, StopReason::Other("refusal".into())]

@@ -154,6 +154,10 @@ fn class_of(status: u16, code: &str, text: &str) -> FailureClass {
         (408, _) | (_, "ModelTimeoutException") => FailureClass::Timeout,
         (424 | 500..=599, _) => FailureClass::Transient,
         (401 | 403 | 404, _) => FailureClass::Denied,
+        // The id is not good for this account and region: true for every call.
+        _ if text.contains("model identifier is invalid") || text.contains("on-demand throughput") => {
+            FailureClass::Denied
+        }
         _ => {
             let too_long =
                 ["input is too long", "prompt is too long", "too many input tokens", "maximum context"];
@@ -187,7 +191,8 @@ mod tests {
             (400, "ThrottlingException", "Rate exceeded", Throttled),
             (400, "ValidationException", "Input is too long for requested model.", TooLong),
             (400, "ValidationException", "prompt is too long: 215000 tokens > 200000 maximum", TooLong),
-            (400, "ValidationException", "The provided model identifier is invalid.", Malformed),
+            (400, "ValidationException", "The provided model identifier is invalid.", Denied),
+            (400, "ValidationException", "Malformed input request: extraneous key [x]", Malformed),
             (403, "AccessDeniedException", "You don't have access to the model", Denied),
             (404, "ResourceNotFoundException", "This model version has reached the end of its life.", Denied),
             (408, "ModelTimeoutException", "Model timed out", Timeout),

@@ -129,12 +129,12 @@ impl Bars {
     }
 
     fn show(&self, totals: &Totals, elapsed: Duration) {
-        self.documents.set_length(totals.selected);
+        self.documents.set_length(totals.selected.max(1));
         self.documents.set_position(totals.ended());
         let faults = totals.failed + totals.partial;
         let faults = if faults > 0 { format!("({faults} failed or partial)") } else { String::new() };
         self.documents.set_message(faults);
-        self.calls.set_length(totals.planned.calls);
+        self.calls.set_length(totals.planned.calls.max(1));
         self.calls.set_position(totals.calls() + totals.failed_calls());
         self.calls.set_message(spend(totals, elapsed));
     }

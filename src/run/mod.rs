@@ -37,6 +37,11 @@ const BYTES_MAX: u64 = 64 << 20;
 /// After so long without anything finishing, whoever watches is told.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// When so many calls were given up and not one succeeded, the pipeline or the account is wrong, not the documents.
+const HOPELESS_CALLS: u64 = 20;
+/// So many results in a row could not be written: going on would buy answers to lose them.
+const WRITE_FAILURES_MAX: u32 = 3;
+
 /// Sees every event, with the totals so far and the time since the run began.
 pub type Observer<'a> = &'a mut (dyn FnMut(&Event, &Totals, Duration) + Send);
 
@@ -82,6 +87,8 @@ struct Loop<'a> {
     preparing: BTreeMap<u64, u64>,
     documents: BTreeMap<u64, Document>,
     next_document: u64,
+    /// In a row.
+    write_failures: u32,
     ended: Option<Ended>,
 }
 
@@ -117,6 +124,7 @@ pub async fn run(
         preparing: BTreeMap::new(),
         documents: BTreeMap::new(),
         next_document: 0,
+        write_failures: 0,
         ended: None,
         job,
     };
@@ -265,6 +273,7 @@ impl Loop<'_> {
             Done::Attempt { ticket, result, started } => self.attempted(ticket, result, started),
             Done::Written { key, state, outputs, cost, result } => match result {
                 Ok(()) => {
+                    self.write_failures = 0;
                     self.emit(Event::DocumentFinished { key, state, reason: None, outputs, cost });
                 }
                 Err(error) => self.failed_to_write(key, cost, &error),
@@ -327,7 +336,8 @@ impl Loop<'_> {
     fn failed_to_write(&mut self, key: String, cost: Usd, error: &StoreError) {
         let reason = format!("its result could not be written: {}", with_causes(error));
         self.document_failed(key, reason.clone(), cost);
-        if error.is_fatal() {
+        self.write_failures += 1;
+        if error.is_fatal() || self.write_failures >= WRITE_FAILURES_MAX {
             self.stop(Ended::Refused(reason));
         }
     }
@@ -440,6 +450,10 @@ impl Loop<'_> {
         };
         let (event, ready) = event;
         self.emit(event);
+        if self.totals.calls() == 0 && self.totals.failed_calls() >= HOPELESS_CALLS {
+            let failed = self.totals.failed_calls();
+            self.stop(Ended::Refused(format!("all {failed} calls so far failed; see the reasons above")));
+        }
         if let Some(call) = ready {
             self.push(ticket.document, call);
         }
