@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 pub use job::{Ended, Job, plan};
@@ -81,7 +81,10 @@ struct Loop<'a> {
     lines: DocumentLines,
     record: RunRecord,
     dispatcher: Dispatcher,
+    /// Calls and writes: whatever happens, these are waited for.
     tasks: JoinSet<Done>,
+    /// Listing and preparing: dropped when the run is stopped, for a hostile document may take its time.
+    intake: JoinSet<Done>,
     source: Option<Source>,
     pending: VecDeque<ObjectMeta>,
     preparing: BTreeMap<u64, u64>,
@@ -119,6 +122,7 @@ pub async fn run(
         record,
         dispatcher,
         tasks: JoinSet::new(),
+        intake: JoinSet::new(),
         source: Some(source),
         pending: VecDeque::new(),
         preparing: BTreeMap::new(),
@@ -139,24 +143,28 @@ pub async fn run(
     let mut silent_until = Instant::now() + SILENCE;
     loop {
         let wake = this.fill();
-        if this.tasks.is_empty() && wake.is_none() {
+        let is_idle = this.intake.is_empty() || this.ended.is_some();
+        if this.tasks.is_empty() && is_idle && wake.is_none() {
             break;
         }
         tokio::select! {
             Some(done) = this.tasks.join_next() => {
                 silent_until = Instant::now() + SILENCE;
-                match done {
-                    Ok(done) => this.take(done),
-                    Err(error) => this.stop(Ended::Refused(format!("a task of the run died: {error}"))),
-                }
+                this.joined(done);
+            }
+            Some(done) = this.intake.join_next(), if this.ended.is_none() => {
+                silent_until = Instant::now() + SILENCE;
+                this.joined(done);
             }
             () = sleep_until(wake) => {}
             () = sleep_until(deadline), if this.ended.is_none() => this.stop(Ended::Deadline),
             Ok(()) = stop.changed(), if this.ended.is_none() => this.stop(Ended::Interrupted),
             () = tokio::time::sleep_until(silent_until) => {
                 silent_until = Instant::now() + SILENCE;
-                let calls = this.dispatcher.in_flight();
-                let message = format!("nothing finished in the last minute; {calls} calls are in flight");
+                let (calls, reading) = (this.dispatcher.in_flight(), this.preparing.len());
+                let message = format!(
+                    "nothing finished in the last minute: {calls} calls in flight, {reading} documents being read"
+                );
                 this.emit(Event::Notice { message });
             }
         }
@@ -223,7 +231,7 @@ impl Loop<'_> {
     fn start_next(&mut self) -> bool {
         if self.pending.is_empty() {
             let Some(mut source) = self.source.take() else { return false };
-            self.tasks.spawn(async move {
+            self.intake.spawn(async move {
                 let page = source.next_page().await;
                 Done::Page(source, page)
             });
@@ -244,7 +252,7 @@ impl Loop<'_> {
         self.preparing.insert(number, meta.size);
         self.emit(Event::DocumentStarted { key: meta.key.clone(), size_bytes: meta.size });
         let job = self.job.clone();
-        self.tasks.spawn(async move {
+        self.intake.spawn(async move {
             let prepared = prepare(job, meta.clone()).await;
             Done::Prepared(number, meta, prepared)
         });
@@ -253,6 +261,13 @@ impl Loop<'_> {
 
     fn now_ms(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
+    }
+
+    fn joined(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(done) => self.take(done),
+            Err(error) => self.stop(Ended::Refused(format!("a task of the run died: {error}"))),
+        }
     }
 
     fn take(&mut self, done: Done) {
