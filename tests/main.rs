@@ -12,3 +12,4 @@ mod main_job;
 mod pipeline_file;
 mod sandbox;
 mod support;
+mod text_laws;

@@ -1,9 +1,19 @@
 //! Cuts a text into chunks at the best boundaries within a token budget, with the overlap before each marked as context.
 
+mod cut;
+mod outline;
+mod sentence;
+mod stream;
+mod tally;
+
 use serde::Serialize;
 
-use crate::domain::{Boundary, Chunk, Layout};
-use crate::tokens::{self, Encoding};
+pub use self::stream::{Stream, StreamedChunk};
+
+use self::cut::{Cutter, Step};
+use self::tally::View;
+use crate::domain::{Chunk, Layout};
+use crate::tokens::Encoding;
 
 /// How large chunks are. One that exists is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,84 +90,50 @@ impl Size {
 }
 
 /// Cuts `text`. White space alone gives no chunk; otherwise the cores tile the text.
-pub fn chunks(text: &str, _layout: Layout, size: &Size) -> Vec<Chunk> {
-    let mut found: Vec<Chunk> = Vec::new();
-    if text.trim().is_empty() {
-        return found;
-    }
-    let mut start = 0;
-    while start < text.len() {
-        let context = context_start(text, start, size);
-        let fits = |end: usize| tokens::count(&text[context..end], size.encoding) <= size.tokens;
-        let (end, boundary) = if text[start..].trim().is_empty() || fits(text.len()) {
-            (text.len(), Boundary::End)
-        } else {
-            best_end(text, start, furthest(text, start, size, &fits))
-        };
-        let tokens = tokens::count(&text[context..end], size.encoding);
-        let index = found.len() as u32;
-        found.push(Chunk {
-            index,
-            context: context..start,
-            core: start..end,
-            header: None,
-            tokens,
-            end: boundary,
-        });
-        start = end;
-    }
-    found
+///
+/// The result depends on the text, layout and size alone; a text of several megabytes is counted by all threads of the rayon
+/// pool.
+pub fn chunks(text: &str, layout: Layout, size: &Size) -> Vec<Chunk> {
+    let mut chunks = Chunks::new(text, layout, size);
+    chunks.cutter.count_all(chunks.view);
+    chunks.collect()
 }
 
-fn furthest(text: &str, start: usize, size: &Size, fits: &dyn Fn(usize) -> bool) -> usize {
-    let mut step = (size.tokens as usize).max(1);
-    let mut end = start;
-    loop {
-        let next = text.floor_char_boundary((end + step).min(text.len()));
-        if next > end && fits(next) {
-            end = next;
-            step *= 2;
-        } else if step > 1 {
-            step /= 4;
-            step = step.max(1);
-        } else if end > start {
-            return end;
-        } else {
-            return text.ceil_char_boundary(start + 1);
-        }
-        if step == 1 && end > start {
-            return end;
-        }
+/// The same one by one, each worked out when it is asked for.
+pub fn iter<'t>(text: &'t str, layout: Layout, size: &Size) -> Chunks<'t> {
+    Chunks::new(text, layout, size)
+}
+
+/// The same of a text that comes in blocks, cut anywhere between characters. Keeps a few chunks and megabytes in memory. A text
+/// of nothing but white space gives chunks if it is longer than that.
+pub fn stream<I, S>(blocks: I, layout: Layout, size: &Size) -> Stream<I::IntoIter>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<str>,
+{
+    Stream::new(blocks.into_iter(), layout, size)
+}
+
+/// Iterator over the chunks of a text; made by [`iter`].
+pub struct Chunks<'t> {
+    view: View<'t>,
+    cutter: Cutter,
+}
+
+impl<'t> Chunks<'t> {
+    fn new(text: &'t str, layout: Layout, size: &Size) -> Chunks<'t> {
+        let text = if text.trim().is_empty() { "" } else { text };
+        Chunks { view: View { text, base: 0, is_all: true }, cutter: Cutter::new(layout, size) }
     }
 }
 
-fn best_end(text: &str, start: usize, furthest: usize) -> (usize, Boundary) {
-    let from = text.ceil_char_boundary(start + (furthest - start) * 4 / 5);
-    let window = &text[from..furthest];
-    let after = |at: usize, len: usize| from + at + len;
-    if let Some(at) = window.rfind("\n\n") {
-        return (after(at, 2), Boundary::Paragraph);
-    }
-    if let Some(at) = window.rfind(". ") {
-        return (after(at, 2), Boundary::Sentence);
-    }
-    if let Some(at) = window.rfind(char::is_whitespace) {
-        let len = window[at..].chars().next().map_or(1, char::len_utf8);
-        return (after(at, len), Boundary::Word);
-    }
-    (furthest, Boundary::Grapheme)
-}
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
 
-fn context_start(text: &str, start: usize, size: &Size) -> usize {
-    if size.overlap == 0 || start == 0 {
-        return start;
-    }
-    let mut bytes = (size.overlap as usize) * 4;
-    loop {
-        let from = text.ceil_char_boundary(start.saturating_sub(bytes));
-        if tokens::count(&text[from..start], size.encoding) <= size.overlap {
-            return from;
+    fn next(&mut self) -> Option<Chunk> {
+        match self.cutter.next(self.view) {
+            Step::Chunk(chunk) => Some(chunk),
+            Step::More | Step::Done => None,
         }
-        bytes = bytes * 3 / 4;
     }
 }
