@@ -18,7 +18,7 @@ pub enum Style {
     Quiet,
 }
 
-/// Between two plain lines.
+/// The first plain line comes after a second, the later ones at growing distances up to this one; the last at the end.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Faults shown one by one; the rest are in the report. A million lines help nobody.
 const FAULTS_SHOWN_MAX: u64 = 20;
@@ -28,7 +28,7 @@ pub struct Progress {
     style: Style,
     verbose: bool,
     bars: Option<Bars>,
-    last_line: Duration,
+    next_line: Duration,
     faults: u64,
 }
 
@@ -42,7 +42,7 @@ impl Progress {
     /// `verbose` shows every document and retry.
     pub fn new(style: Style, verbose: bool) -> Self {
         let bars = (style == Style::Bars).then(Bars::new);
-        Progress { style, verbose, bars, last_line: Duration::ZERO, faults: 0 }
+        Progress { style, verbose, bars, next_line: Duration::from_secs(1), faults: 0 }
     }
 
     /// Shows `event`, which is already part of `totals`; `elapsed` is the time since the run began.
@@ -56,8 +56,8 @@ impl Progress {
         match &self.bars {
             Some(bars) => bars.show(totals, elapsed),
             None => {
-                if elapsed >= self.last_line + LINE_EVERY {
-                    self.last_line = elapsed;
+                if elapsed >= self.next_line || matches!(event, Event::RunFinished { .. }) {
+                    self.next_line = elapsed + elapsed.min(LINE_EVERY);
                     self.print(&status(totals, elapsed));
                 }
             }
