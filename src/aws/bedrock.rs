@@ -46,7 +46,9 @@ impl Bedrock {
             // https://github.com/awslabs/aws-sdk-rust/issues/1287: it can fire on a model that thinks.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts);
-        builder.set_endpoint_url(endpoint.map(str::to_owned));
+        if let Some(endpoint) = endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
         if let Some(client) = http_client {
             builder.set_http_client(Some(client));
         }

@@ -101,11 +101,14 @@ impl Aws {
 
     /// The bucket as a store, with keys relative to `prefix` (empty, or ending in `/`).
     pub fn s3(&self, bucket: &str, prefix: &str) -> S3 {
-        let endpoint = self.settings.s3_endpoint.as_deref();
+        // The second one may stand in the profile; the SDK's builder finds those of single services there by itself.
+        let endpoint = self.settings.s3_endpoint.as_deref().or(self.config.endpoint_url());
         let mut builder = aws_sdk_s3::config::Builder::from(&self.config);
         // There is no environment variable for this, and `bucket.localhost` resolves nowhere.
         builder.set_force_path_style(endpoint.is_some().then_some(true));
-        builder.set_endpoint_url(endpoint.map(str::to_owned));
+        if let Some(endpoint) = endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
         if let Some(client) = direct_client(endpoint) {
             builder.set_http_client(Some(client));
         }
@@ -114,7 +117,7 @@ impl Aws {
     }
 
     pub fn bedrock(&self) -> Bedrock {
-        let endpoint = self.settings.bedrock_endpoint.as_deref();
+        let endpoint = self.settings.bedrock_endpoint.as_deref().or(self.config.endpoint_url());
         Bedrock::new(&self.config, endpoint, direct_client(endpoint), self.settings.call_timeout)
     }
 }
