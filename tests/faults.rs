@@ -314,6 +314,24 @@ async fn a_refused_model_ends_the_run_and_what_is_not_done_is_counted() {
 }
 
 #[tokio::test]
+async fn a_document_whose_call_was_refused_is_unfinished_whatever_its_other_calls_say() {
+    // The refusal comes first or last among the answers, depending on where the chunk lies.
+    for refused in ["Paragraph 2 ", "Paragraph 300 ", "Paragraph 598 "] {
+        let mut world = World::new(&[("a.txt", text(600))]).await;
+        let summary = world
+            .run(&[], move |call, _| match call.user.contains(refused) {
+                true => fails(FailureClass::Denied),
+                false => answer("An answer."),
+            })
+            .await;
+        let totals = &summary.totals;
+        assert!(totals.calls() > 1, "the other chunks were answered");
+        assert_eq!((totals.ended(), totals.unfinished), (0, 1), "{totals:?}");
+        assert!(world.sink.inner.get("a.txt.json", None, 9).await.is_err(), "no result");
+    }
+}
+
+#[tokio::test]
 async fn objects_that_vanish_or_change_under_our_hands() {
     let source = Faulty { vanished: "gone.txt", stale: "newer.txt", ..Faulty::new() };
     let documents = [("gone.txt", text(3)), ("here.txt", text(3)), ("newer.txt", text(3))];

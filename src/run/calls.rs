@@ -102,8 +102,15 @@ impl Loop<'_> {
                 (event, ready)
             }
             Finished::GaveUp { reason, attempts, fatal, maybe_billed } => {
-                document.open_calls -= 1;
-                let ready = if fatal { None } else { document.gave_up(id, &model, reason.clone()) };
+                // What would have succeeded with better credentials is not missing but unfinished: the call stays
+                // open, and the document without a result.
+                let ready = match fatal {
+                    true => None,
+                    false => {
+                        document.open_calls -= 1;
+                        document.gave_up(id, &model, reason.clone())
+                    }
+                };
                 let event = Event::CallFailed {
                     key,
                     call: id,
