@@ -235,3 +235,109 @@ fn a_faulty_pipeline_file_is_reported_at_once_and_nothing_is_done() {
     let faults: serde_json::Value = serde_json::from_str(&check.stdout).unwrap();
     assert!(faults.as_array().unwrap().iter().any(|f| f["line"] == 6), "{faults}");
 }
+
+/// A server that answers every request with the same bytes.
+fn parrot(reply: String) -> String {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, reply) = (stream.unwrap(), reply.clone());
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut length = 0;
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+                    let lower = line.to_ascii_lowercase();
+                    if let Some(value) = lower.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                if reader.read_exact(&mut body).is_ok() {
+                    let _ = stream.write_all(reply.as_bytes());
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn an_answer_that_is_none_is_never_free_and_never_a_success() {
+    let world = World::new(&["inbox", "outbox"]);
+    world.put("inbox", "a.txt", "A text. It is short.");
+    let content =
+        r#"{"output":{"message":{"role":"assistant","content":[{"text":"Fine."}]}},"stopReason":"end_turn""#;
+    let cases = [
+        ("cut off", content.to_owned()),
+        ("a page of a proxy", "<html>Welcome to the hotel network</html>".to_owned()),
+        ("without usage", format!("{content}}}")),
+        (
+            "with a usage of zero",
+            format!("{content},\"usage\":{{\"inputTokens\":0,\"outputTokens\":0,\"totalTokens\":0}}}}"),
+        ),
+    ];
+    for (what, body) in cases {
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length:";
+        let url = parrot(format!("{head} {}\r\n\r\n{body}", body.len()));
+        let args = run_args("s3://inbox/", "s3://outbox/");
+        let mut command = world.docmill(&args);
+        command.args(["--max-cost", "0.0005", "--set", "limits.max_attempts=5"]);
+        let run = Run::of(command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)).expect(3);
+        let totals = run.totals();
+        let maybe: docmill::domain::Usd = totals["maybe_billed"].as_str().unwrap().parse().unwrap();
+        assert!(maybe > docmill::domain::Usd::ZERO && maybe <= "0.0005".parse().unwrap(), "{what}: {totals}");
+        assert_eq!(totals["done"], 0, "{what}");
+    }
+}
+
+#[test]
+fn a_refusal_that_quotes_the_document_is_not_passed_on() {
+    let world = World::new(&["inbox", "outbox"]);
+    world.put("inbox", "a.txt", "The patient, Mr Jones of Mill Lane, was seen on Monday. He is well.");
+    let body = r#"{"message":"Malformed input: The patient, Mr Jones of Mill Lane, was seen on Monday."}"#;
+    let head =
+        "HTTP/1.1 400 Bad Request\r\nx-amzn-errortype: ValidationException\r\ncontent-type: application/json";
+    let url = parrot(format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    let args = run_args("s3://inbox/", "s3://outbox/");
+    let run = Run::of(world.docmill(&args).env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)).expect(1);
+    assert!(run.stderr.contains("ValidationException"), "{}", run.stderr);
+    for output in [&run.stdout, &run.stderr] {
+        assert!(!output.contains("Jones"), "{output}");
+    }
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_refused_and_no_request_is_printed() {
+    let world = World::new(&["inbox", "outbox"]);
+    world.put("inbox", "a.txt", "A text. It is short.");
+    let args = run_args("s3://inbox/", "s3://outbox/");
+    let run = Run::of(world.docmill(&args).env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "localhost:5552"));
+    refused(run, &["localhost:5552", "is not a URL"]);
+}
+
+#[test]
+fn the_exit_code_does_not_depend_on_who_reads_stderr() {
+    use std::process::Stdio;
+    let world = World::new(&["inbox", "outbox"]);
+    world.put("inbox", "a.pdf", "%PDF-1.7\n");
+    let args = run_args("s3://inbox/", "s3://outbox/");
+    for (args, code) in [(args, 1), (vec!["check", "fixtures/bad-pipelines/version.toml"], 2)] {
+        let mut child = world.docmill(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn keys_that_look_like_our_own_state_are_refused() {
+    let world = World::new(&["inbox", "outbox"]);
+    world.put("inbox", "_docmill/runs/x/report", "A text. It is short.");
+    let run = world.summarise("s3://inbox/", "s3://outbox/", &[]).expect(1);
+    assert!(run.stderr.contains("docmill's own state"), "{}", run.stderr);
+    assert!(world.keys("outbox").iter().all(|key| !key.starts_with("_docmill/runs/x/")));
+}

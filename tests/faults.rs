@@ -139,7 +139,16 @@ impl World {
         let (source, sink): (Arc<dyn Store>, Arc<dyn Store>) = (self.source.clone(), self.sink.clone());
         let settings = pipeline.source().clone();
         let record = record(&pipeline);
-        let job = Job { pipeline, routes, size, source: source.clone(), sink, source_in_sink: None, seed: 1 };
+        let job = Job {
+            pipeline,
+            routes,
+            size,
+            source: source.clone(),
+            sink,
+            source_in_sink: None,
+            backoff_ms: 1,
+            seed: 1,
+        };
         let model = Scripted { script, seen: Mutex::default(), calls: AtomicUsize::new(0) };
         let events = &mut self.events;
         let mut observer = |event: &Event, _: &Totals, _| events.push(event.clone());

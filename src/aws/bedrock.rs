@@ -21,12 +21,16 @@ use crate::domain::{Call, Reply, StopReason, Usage};
 
 /// The SDK's default connect timeout, stated so that a change of defaults changes nothing here.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+/// What the SDK puts in the place of a missing enum value.
+const MISSING: &str = "no value was set";
 /// Service messages are shown to people; a page of HTML from a proxy is not.
 const MESSAGE_CHARS_MAX: usize = 400;
 
 #[derive(Clone, Debug)]
 pub struct Bedrock {
     client: Client,
+    /// For messages.
+    endpoint: String,
 }
 
 impl Bedrock {
@@ -52,7 +56,9 @@ impl Bedrock {
         if let Some(client) = http_client {
             builder.set_http_client(Some(client));
         }
-        Bedrock { client: Client::from_conf(builder.build()) }
+        let region = config.region().map_or("", |region| region.as_ref());
+        let endpoint = endpoint.map_or_else(|| format!("Bedrock in {region}"), str::to_owned);
+        Bedrock { client: Client::from_conf(builder.build()), endpoint }
     }
 }
 
@@ -73,14 +79,18 @@ impl Model for Bedrock {
         let request = request.inference_config(inference).set_system((!system.is_empty()).then_some(system));
         match request.send().await {
             Ok(output) => reply(output),
-            Err(error) => Err(classify(&error)),
+            Err(error) => Err(withhold(classify(&error, &self.endpoint), &call.user)),
         }
     }
 }
 
 fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
     let broken = |what: &str| failure(FailureClass::Broken, format!("the answer has no {what}"));
-    let usage = output.usage().ok_or_else(|| broken("usage figures"))?;
+    // The SDK puts zeros for what is missing. No prompt has no tokens, and an answer without a price would not count
+    // against the budget.
+    let usage =
+        output.usage().filter(|usage| usage.input_tokens() > 0 || usage.cache_read_input_tokens() > Some(0));
+    let usage = usage.ok_or_else(|| broken("usage figures"))?;
     let tokens = |n: i32| u64::try_from(n).unwrap_or_default();
     let usage = Usage {
         input_tokens: tokens(usage.input_tokens()),
@@ -95,6 +105,7 @@ fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
         WireStopReason::ModelContextWindowExceeded => StopReason::ContextWindowExceeded,
         WireStopReason::GuardrailIntervened => StopReason::GuardrailIntervened,
         WireStopReason::ContentFiltered => StopReason::ContentFiltered,
+        other if other.as_str() == MISSING => return Err(broken("stop reason")),
         other => StopReason::Other(other.as_str().to_owned()),
     };
     let message = output.output().and_then(|o| o.as_message().ok()).ok_or_else(|| broken("message"))?;
@@ -108,7 +119,22 @@ fn failure(class: FailureClass, message: String) -> Failure {
     Failure { class, message, retry_after_ms: None }
 }
 
-fn classify(error: &SdkError<ConverseError>) -> Failure {
+/// A service that refuses a prompt may quote it. Messages go to logs and reports, document text does not.
+fn withhold(mut failure: Failure, prompt: &str) -> Failure {
+    const QUOTE_CHARS: usize = 24;
+    let characters: Vec<(usize, char)> = failure.message.char_indices().collect();
+    let quote = characters.windows(QUOTE_CHARS).find(|window| {
+        let (start, (last, c)) = (window[0].0, window[QUOTE_CHARS - 1]);
+        prompt.contains(&failure.message[start..last + c.len_utf8()])
+    });
+    if let Some(start) = quote.map(|window| window[0].0) {
+        failure.message.truncate(start);
+        failure.message.push_str("... (the rest quotes the request)");
+    }
+    failure
+}
+
+fn classify(error: &SdkError<ConverseError>, endpoint: &str) -> Failure {
     let (class, message) = match error {
         SdkError::TimeoutError(_) => {
             (FailureClass::Timeout, "no answer within limits.call_timeout".to_owned())
@@ -120,7 +146,9 @@ fn classify(error: &SdkError<ConverseError>) -> Failure {
             let message = describe(status, code, text, error.request_id());
             (class_of(status, code, text), message)
         }
-        other if is_unreachable(other) => (FailureClass::Unreachable, chain(other)),
+        other if is_unreachable(other) => {
+            (FailureClass::Unreachable, format!("can not reach {endpoint}: {}", chain(other)))
+        }
         other if is_credentials(other) => (FailureClass::Denied, chain(other)),
         SdkError::ConstructionFailure(_) => (FailureClass::Malformed, chain(error)),
         // Refused half-way or unreadable: the service may have worked.
@@ -137,6 +165,12 @@ fn classify(error: &SdkError<ConverseError>) -> Failure {
 }
 
 fn describe(status: u16, code: &str, text: &str, request_id: Option<&str>) -> String {
+    if code.is_empty() && text.is_empty() {
+        let id = request_id.map(|id| format!(" [request {id}]")).unwrap_or_default();
+        return format!(
+            "HTTP {status} without a message that could be read; is this the Bedrock endpoint?{id}"
+        );
+    }
     let code = if code.is_empty() { "error" } else { code };
     let hint = credentials_message(code).map(|hint| format!(" ({hint})")).unwrap_or_default();
     let id = request_id.map(|id| format!(" [request {id}]")).unwrap_or_default();
@@ -155,7 +189,10 @@ fn class_of(status: u16, code: &str, text: &str) -> FailureClass {
         },
         (408, _) | (_, "ModelTimeoutException") => FailureClass::Timeout,
         (424 | 500..=599, _) => FailureClass::Transient,
-        (401 | 403 | 404, _) => FailureClass::Denied,
+        // A success that is none: a body cut off, a page of a proxy. The answer may have been made and billed.
+        (..300, _) => FailureClass::Broken,
+        // A redirect: this is not the service.
+        (300..=399 | 401 | 403 | 404, _) => FailureClass::Denied,
         // The id is not good for this account and region: true for every call.
         _ if text.contains("model identifier is invalid") || text.contains("on-demand throughput") => {
             FailureClass::Denied
@@ -202,8 +239,22 @@ mod tests {
             (500, "InternalServerException", "", Transient),
             (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", Transient),
             (502, "", "<html>", Transient),
+            (200, "", "", Broken),
+            (302, "", "", Denied),
         ] {
             assert_eq!(class_of(status, code, text), class, "{status} {code} {text}");
         }
+    }
+
+    #[test]
+    fn a_message_that_quotes_the_prompt_is_cut_off_before_the_quote() {
+        let prompt = "<document>\nThe patient, Mr Ünal, was seen on Monday.\n</document>";
+        let quoting = "ValidationException, HTTP 400: bad input: The patient, Mr Ünal, was seen on M";
+        let failure = withhold(failure(FailureClass::Malformed, quoting.to_owned()), prompt);
+        let expected = "ValidationException, HTTP 400: bad input:... (the rest quotes the request)";
+        assert_eq!(failure.message.replace(": ...", ":..."), expected);
+        let harmless = "ValidationException, HTTP 400: Input is too long for requested model.";
+        let failure = withhold(super::failure(FailureClass::TooLong, harmless.to_owned()), prompt);
+        assert_eq!(failure.message, harmless);
     }
 }

@@ -11,6 +11,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedHttpClient};
 
 pub use bedrock::Bedrock;
@@ -43,6 +44,13 @@ pub struct Settings {
     pub call_timeout: Duration,
 }
 
+/// The SDK sets no limit of its own but this one; without the other two a request that hangs would hang the run.
+const S3_CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+/// Until the first byte of a reply.
+const S3_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// For an attempt, body of a put included. Bodies of gets come after it and have the SDK's stalled-stream protection.
+const S3_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// The configuration both clients are made from.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -54,6 +62,8 @@ pub struct Aws {
 pub enum AwsError {
     #[error("no AWS region is set; set AWS_REGION, or `region` in the profile of ~/.aws/config")]
     NoRegion,
+    #[error("the endpoint `{endpoint}` is not a URL; write it as http://HOST:PORT or https://HOST")]
+    Endpoint { endpoint: String },
     #[error(
         "no AWS credentials were found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
          run `aws sso login`, or try `--sandbox`, which needs none"
@@ -77,6 +87,15 @@ impl Aws {
                 return Err(AwsError::NoRegion);
             }
             config = config.into_builder().region(Region::from_static("us-east-1")).build();
+        }
+        for endpoint in settings.s3_endpoint.iter().chain(&settings.bedrock_endpoint) {
+            let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.host().is_some_and(|host| !host.is_empty())
+            });
+            if !is_url {
+                return Err(AwsError::Endpoint { endpoint: endpoint.clone() });
+            }
         }
         let aws = Aws { config, settings };
         if needs_s3 || !aws.settings.bearer_token {
@@ -104,6 +123,12 @@ impl Aws {
         // The second one may stand in the profile; the SDK's builder finds those of single services there by itself.
         let endpoint = self.settings.s3_endpoint.as_deref().or(self.config.endpoint_url());
         let mut builder = aws_sdk_s3::config::Builder::from(&self.config);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(S3_CONNECT_TIMEOUT)
+            .read_timeout(S3_READ_TIMEOUT)
+            .operation_attempt_timeout(S3_ATTEMPT_TIMEOUT)
+            .build();
+        builder.set_timeout_config(Some(timeouts));
         // There is no environment variable for this, and `bucket.localhost` resolves nowhere.
         builder.set_force_path_style(endpoint.is_some().then_some(true));
         if let Some(endpoint) = endpoint {
@@ -132,12 +157,16 @@ fn direct_client(endpoint: Option<&str>) -> Option<SharedHttpClient> {
 }
 
 /// A cause and all that lies under it, in one line: the SDK's own messages stop at "dispatch failure".
+///
+/// Some of the SDK's messages are debug dumps of whole requests or replies; those are left out, for they hold
+/// document text.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let line = error.to_string();
-        if !text.ends_with(&line) {
+        let is_dump = line.len() > 300 || line.contains(" { ");
+        if !is_dump && !text.ends_with(&line) {
             text.push_str(": ");
             text.push_str(&line);
         }
@@ -189,6 +218,9 @@ fn credentials_message(code: &str) -> Option<&'static str> {
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
             "the AWS credentials have expired; run `aws sso login` or renew the session"
+        }
+        "RequestTimeTooSkewed" | "RequestTimeTooSkewedException" => {
+            "this machine's clock is wrong by minutes; set it"
         }
         "InvalidToken" | "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
             "the AWS credentials are incomplete; check the session token"

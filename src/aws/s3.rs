@@ -47,7 +47,10 @@ impl S3 {
         }
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = error.code().unwrap_or_default().to_owned();
-        let source = chain(&error).into();
+        let source = match (code.as_str(), error.message()) {
+            ("", _) => chain(&error).into(),
+            (code, message) => format!("{code}: {}", message.unwrap_or("no message")).into(),
+        };
         if let Some(message) = credentials_message(&code) {
             return StoreError::Credentials { message: message.to_owned(), source };
         }
@@ -70,7 +73,7 @@ impl S3 {
                 hint: " in this region; set AWS_REGION to the bucket's own".to_owned(),
             },
             ("PreconditionFailed", _) | (_, Some(412)) => StoreError::Changed { key: key.to_owned() },
-            ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, Some(401 | 403)) => {
+            ("AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "", Some(401 | 403)) => {
                 StoreError::Denied { what, permission, source }
             }
             ("NoSuchKey" | "NotFound", _) | (_, Some(404)) => StoreError::NotFound { key: key.to_owned() },

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::args::{Chunk as ChunkArgs, Count as CountArgs, Output};
-use super::{Exit, Fault};
+use super::{Exit, Fault, say};
 use crate::catalog::{Catalog, Date};
 use crate::chunk::{self, Size};
 use crate::domain::{Chunk, Text};
@@ -143,9 +143,7 @@ fn read_text(path: &Path, exit: &mut Exit) -> Option<Text> {
         Ok(text) => Some(text),
         Err(error) => {
             *exit = Exit::SomeFailed;
-            let name: String =
-                path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-            let _ = writeln!(io::stderr(), "{name}: {error:#}");
+            say(&format!("{}: {error:#}", path.display()));
             None
         }
     }

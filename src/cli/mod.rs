@@ -113,8 +113,13 @@ fn report(fault: &Fault) {
     if let Some(hint) = &fault.hint {
         text.push_str(&format!("  hint: {hint}\n"));
     }
+    say(text.trim_end());
+}
+
+/// Prints lines for people. Nobody is left to be told when stderr is closed, and it must not change the exit code.
+fn say(text: &str) {
     // Keys and service messages come from outside; escape sequences in them stay out of the terminal.
     let text: String =
         text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 
 use super::args::{Check, Init, Output, Overrides};
-use super::{Exit, Fault};
+use super::{Exit, Fault, say};
 use crate::catalog::{Catalog, Date};
 use crate::pipeline::{self, Diagnostics, MAX_FILE_BYTES, Override, Pipeline};
 use crate::plan::Routes;
@@ -21,7 +21,7 @@ pub fn check(command: &Check, output: &Output) -> Result<Exit, Fault> {
         let faults = match read(path, &command.overrides, region.as_deref())? {
             Ok((pipeline, _)) => {
                 if !output.json && !output.quiet {
-                    writeln!(io::stderr(), "{}: ok", path.display())?;
+                    say(&format!("{}: ok", path.display()));
                 }
                 pipeline.warnings().clone()
             }
@@ -33,7 +33,7 @@ pub fn check(command: &Check, output: &Output) -> Result<Exit, Fault> {
         if output.json {
             records.extend(faults.records().iter().map(|r| serde_json::json!(r)));
         } else {
-            show(&faults)?;
+            show(&faults);
         }
     }
     if output.json {
@@ -54,12 +54,12 @@ pub fn load(
     match read(path, overrides, region)? {
         Ok((pipeline, routes)) => {
             if !output.quiet {
-                show(pipeline.warnings())?;
+                show(pipeline.warnings());
             }
             Ok((pipeline, routes))
         }
         Err(faults) => {
-            show(&faults)?;
+            show(&faults);
             let count = faults.iter().count();
             let plural = if count == 1 { "fault" } else { "faults" };
             Err(Fault::usage(format!("{} has {count} {plural}; nothing was done", path.display())))
@@ -117,12 +117,12 @@ fn today() -> Date {
     Date::from_unix_seconds(since_1970.as_secs() as i64)
 }
 
-fn show(diagnostics: &Diagnostics) -> io::Result<()> {
-    if diagnostics.is_empty() {
-        return Ok(());
+fn show(diagnostics: &Diagnostics) {
+    if !diagnostics.is_empty() {
+        let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        // Not through `say`: the colours are control characters, and the renderer takes care of the others.
+        let _ = writeln!(io::stderr(), "{}", diagnostics.render(coloured));
     }
-    let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    writeln!(io::stderr(), "{}", diagnostics.render(coloured))
 }
 
 /// Writes the commented file of all defaults.
@@ -132,7 +132,7 @@ pub fn init(command: &Init) -> Result<Exit, Fault> {
     let written = file.and_then(|mut file| file.write_all(pipeline::DEFAULTS.as_bytes()));
     match written {
         Ok(()) => {
-            writeln!(io::stderr(), "wrote {path}; set source.uri and sink.uri, then: docmill check {path}")?;
+            say(&format!("wrote {path}; set source.uri and sink.uri, then: docmill check {path}"));
             Ok(Exit::Success)
         }
         Err(error) => {

@@ -11,10 +11,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::args::{Job as JobArgs, LogFormat, Output};
-use super::{Exit, Fault, pipelines, sandbox};
+use super::{Exit, Fault, pipelines, sandbox, say};
 use crate::aws::{Aws, AwsError, Settings, configured_region};
 use crate::chunk::Size;
-use crate::dispatch::Model;
+use crate::dispatch::{BACKOFF_MS, Model};
 use crate::domain::{Event, Planned, Totals};
 use crate::pipeline::Pipeline;
 use crate::report::{Progress, RunRecord, Style, closing_table, plan_table};
@@ -88,7 +88,7 @@ pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
             } else if let Err(reason) = result
                 && !output.quiet
             {
-                let _ = writeln!(io::stderr(), "would fail  {}: {reason}", printable(&meta.key));
+                say(&format!("would fail  {}: {reason}", meta.key));
             }
         };
         let excluded = run::plan(&job, source, each).await;
@@ -157,6 +157,7 @@ async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Result<
         source: opened.source.store().clone(),
         sink: opened.sink,
         source_in_sink: opened.source_in_sink,
+        backoff_ms: BACKOFF_MS,
         seed: unix_time().subsec_nanos().into(),
         pipeline,
     };
@@ -219,15 +220,18 @@ fn stop_on_signal() -> watch::Receiver<bool> {
     receiver
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C, SIGTERM or a terminal that was closed.
 pub async fn stop_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        if let (Ok(mut terminate), Ok(mut hang_up)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
             }
             return;
         }
@@ -274,14 +278,13 @@ impl Watcher {
 fn close(summary: &Summary, job: &Job, output: &Output, elapsed: Duration) -> Result<Exit, Fault> {
     let totals = &summary.totals;
     if !output.quiet && output.log_format == LogFormat::Text {
-        let mut err = io::stderr();
-        writeln!(err, "\n{}", closing_table(totals, elapsed))?;
         let sink = job.sink.describe();
         let slash = if sink.ends_with('/') { "" } else { "/" };
-        writeln!(err, "results     {sink}\nreport      {sink}{slash}{}", summary.report_key)?;
+        say(&format!("\n{}", closing_table(totals, elapsed)));
+        say(&format!("results     {sink}\nreport      {sink}{slash}{}", summary.report_key));
         if totals.selected == 0 && summary.ended == Ended::Complete {
             let source = job.source.describe();
-            writeln!(err, "note: there is no document in {source} ({} excluded)", totals.excluded)?;
+            say(&format!("note: there is no document in {source} ({} excluded)", totals.excluded));
         }
     }
     let ended = &summary.ended;
@@ -317,8 +320,4 @@ fn open_fault(error: OpenError, command: &JobArgs) -> Fault {
         )),
         _ => fault,
     }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

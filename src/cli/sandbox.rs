@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::Sandbox as SandboxArgs;
-use super::{Exit, Fault};
+use super::{Exit, Fault, say};
 use crate::pipeline::{Location, Pipeline};
 use crate::sandbox::{Latency, Options, Root, Sandbox};
 
@@ -21,7 +21,7 @@ pub fn serve(command: &SandboxArgs) -> Result<Exit, Fault> {
         writeln!(out, "export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key}")?;
         writeln!(out, "export AWS_REGION=us-east-1")?;
         out.flush()?;
-        writeln!(io::stderr(), "S3 and Bedrock stand-in on {}; Ctrl-C stops it", sandbox.url())?;
+        say(&format!("S3 and Bedrock stand-in on {}; Ctrl-C stops it", sandbox.url()));
         super::run::stop_signal().await;
         sandbox.stop().await;
         Ok(Exit::Success)

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 pub use budget::Budget;
-pub use retry::{Failure, FailureClass, Retries, Retry};
+pub use retry::{BACKOFF_MS, Failure, FailureClass, Retries, Retry};
 
 use crate::domain::{Call, CallId, Reply, Usage, Usd};
 
@@ -115,6 +115,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     pub attempts_max: u32,
     pub cost_max: Option<Usd>,
+    /// The base of the waits between attempts; [`BACKOFF_MS`] but in tests.
+    pub backoff_ms: u64,
     pub seed: u64,
 }
 
@@ -142,7 +144,7 @@ impl Dispatcher {
             window: Window::new(settings.in_flight_max.max(1)),
             held_until_ms: 0,
             budget: Budget::new(settings.cost_max),
-            retries: Retries::new(settings.attempts_max, settings.seed),
+            retries: Retries::new(settings.attempts_max, settings.backoff_ms, settings.seed),
         }
     }
 
@@ -220,6 +222,7 @@ impl Dispatcher {
             self.in_flight.remove(&ticket).expect("a call is in flight from `next` until `finish`");
         match outcome {
             Ok((reply, cost)) => {
+                self.retries.answered();
                 self.window.grow(full);
                 self.budget.settle(waiting.at_most, cost);
                 // Empty answers happen at random; the same call is worth one more try (PEERS: LOTUS #255), never ten.
@@ -255,7 +258,9 @@ impl Dispatcher {
         match self.retries.decide(&failure, faults, throttles) {
             Retry::After(wait_ms) => {
                 if throttled {
-                    self.held_until_ms = self.held_until_ms.max(now_ms + wait_ms.min(HOLD_MS_MAX));
+                    let wish_ms = failure.retry_after_ms.unwrap_or_default();
+                    let hold_ms = wait_ms.min(wish_ms.max(HOLD_MS_MAX));
+                    self.held_until_ms = self.held_until_ms.max(now_ms + hold_ms);
                 }
                 self.delay(ticket, waiting, now_ms + wait_ms);
                 Finished::Retrying {
@@ -282,7 +287,8 @@ impl Dispatcher {
     }
 }
 
-/// A throttled call may wait long for its own sake; the others try again sooner, at half the window.
+/// A throttled call may wait long for its own sake; the others try again sooner, at half the window, unless the
+/// server named a time.
 const HOLD_MS_MAX: u64 = 5_000;
 
 /// How many calls may be in flight: additive increase, multiplicative decrease.

@@ -63,33 +63,47 @@ pub enum Retry {
     Never,
 }
 
-const BASE_MS: u64 = 500;
-const THROTTLE_BASE_MS: u64 = 1_000;
+/// The base of the back-off, doubled with each attempt: half a second for faults, a second for throttles.
+pub const BACKOFF_MS: u64 = 500;
 const WAIT_MS_MAX: u64 = 30_000;
 const RETRY_AFTER_MS_MAX: u64 = 300_000;
 /// A throttle says nothing against the call, so it gets many attempts; not endless ones (a quota of zero exists).
 const THROTTLES_MAX: u32 = 40;
 
+/// An endpoint that was there before and is gone now comes back, mostly: some five minutes of attempts.
+const OUTAGE_ATTEMPTS: u32 = 24;
+
 /// The table, with its source of jitter.
 #[derive(Debug)]
 pub struct Retries {
     attempts_max: u32,
+    backoff_ms: u64,
+    /// The endpoint has answered before, so it is worth waiting for.
+    is_known: bool,
     rng: SplitMix,
 }
 
 impl Retries {
-    pub fn new(attempts_max: u32, seed: u64) -> Self {
-        Retries { attempts_max: attempts_max.max(1), rng: SplitMix(seed) }
+    pub fn new(attempts_max: u32, backoff_ms: u64, seed: u64) -> Self {
+        Retries { attempts_max: attempts_max.max(1), backoff_ms, is_known: false, rng: SplitMix(seed) }
+    }
+
+    /// The endpoint answered.
+    pub fn answered(&mut self) {
+        self.is_known = true;
     }
 
     /// What to do after `faults` failed attempts and `throttles` throttled ones, this one counted.
     pub fn decide(&mut self, failure: &Failure, faults: u32, throttles: u32) -> Retry {
         let (base_ms, attempt, max) = match failure.class {
-            FailureClass::Throttled => (THROTTLE_BASE_MS, throttles, THROTTLES_MAX),
+            FailureClass::Throttled => (2 * self.backoff_ms, throttles, THROTTLES_MAX),
+            FailureClass::Unreachable if self.is_known => {
+                (self.backoff_ms, faults, self.attempts_max.max(OUTAGE_ATTEMPTS))
+            }
             FailureClass::Transient
             | FailureClass::Timeout
             | FailureClass::Broken
-            | FailureClass::Unreachable => (BASE_MS, faults, self.attempts_max),
+            | FailureClass::Unreachable => (self.backoff_ms, faults, self.attempts_max),
             FailureClass::TooLong
             | FailureClass::Malformed
             | FailureClass::Denied
@@ -98,12 +112,12 @@ impl Retries {
         if attempt >= max {
             return Retry::Never;
         }
-        if let Some(wait_ms) = failure.retry_after_ms {
-            return Retry::After(wait_ms.min(RETRY_AFTER_MS_MAX));
-        }
         // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         let ceiling_ms = (base_ms << attempt.min(16)).min(WAIT_MS_MAX);
-        Retry::After(self.rng.below(ceiling_ms) + 1)
+        let jitter_ms = self.rng.below(ceiling_ms) + 1;
+        // A wish for zero is no reason to hammer.
+        let wish_ms = failure.retry_after_ms.unwrap_or_default().min(RETRY_AFTER_MS_MAX);
+        Retry::After(jitter_ms.max(wish_ms))
     }
 }
 

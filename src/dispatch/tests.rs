@@ -5,7 +5,7 @@ use crate::domain::{StopReason, Usage};
 
 fn dispatcher(in_flight_max: usize, cap: Option<&str>) -> Dispatcher {
     let cost_max = cap.map(|c| c.parse().unwrap());
-    Dispatcher::new(Settings { in_flight_max, attempts_max: 3, cost_max, seed: 7 })
+    Dispatcher::new(Settings { in_flight_max, attempts_max: 3, cost_max, backoff_ms: BACKOFF_MS, seed: 7 })
 }
 
 fn ticket(document: u64, level: u32, index: u32) -> Ticket {
@@ -158,4 +158,42 @@ fn an_empty_answer_is_asked_for_once_more() {
     let second = d.finish(ticket(1, 0, 0), Ok((reply(""), usd("0.1"))), 0);
     assert!(matches!(second, Finished::Reply { attempts: 2, .. }));
     assert_eq!(d.budget().spent(), usd("0.2"), "both were billed");
+}
+
+#[test]
+fn a_wish_for_zero_is_no_reason_to_hammer_and_a_long_wish_holds_everybody() {
+    let mut d = dispatcher(1, None);
+    d.push(ticket(1, 0, 0), Usd::ZERO);
+    d.next(0);
+    let wish = |wait_ms| Failure { retry_after_ms: Some(wait_ms), ..failure(FailureClass::Throttled) };
+    let first = d.finish(ticket(1, 0, 0), Err(wish(0)), 0);
+    assert!(matches!(first, Finished::Retrying { wait_ms, .. } if wait_ms > 0), "{first:?}");
+    d.next(60_000);
+    d.finish(ticket(1, 0, 0), Err(wish(20_000)), 60_000);
+    d.push(ticket(1, 0, 1), Usd::ZERO);
+    assert_eq!(d.next(60_000), Next::WaitUntil(80_000));
+}
+
+#[test]
+fn an_endpoint_that_was_there_is_waited_for_longer() {
+    let mut d = dispatcher(1, None);
+    d.push(ticket(1, 0, 0), Usd::ZERO);
+    d.push(ticket(1, 0, 1), Usd::ZERO);
+    d.next(0);
+    d.finish(ticket(1, 0, 0), Ok((reply("a"), Usd::ZERO)), 0);
+    let (mut now, mut sent) = (0, 0);
+    loop {
+        match d.next(now) {
+            Next::WaitUntil(at) => now = at,
+            Next::Send(t) => {
+                sent += 1;
+                let gone = d.finish(t, Err(failure(FailureClass::Unreachable)), now);
+                if matches!(gone, Finished::GaveUp { .. }) {
+                    break;
+                }
+            }
+            stuck => panic!("{stuck:?}"),
+        }
+    }
+    assert!(sent > 3 && now > 60_000, "{sent} attempts in {now} ms");
 }

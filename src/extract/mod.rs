@@ -56,7 +56,7 @@ impl Default for Limits {
 /// Why a document has no text.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ExtractError {
-    #[error("the object is empty")]
+    #[error("the object is empty, or holds only white space")]
     Empty,
     #[error("the {format} document holds no text (a page that is built by scripts, or only images)")]
     NoText { format: &'static str },

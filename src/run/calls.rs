@@ -150,16 +150,16 @@ impl Loop<'_> {
             Err(reason) => return self.document_failed(key, reason, cost),
         };
         let outputs = sink::render(&result, &self.job.pipeline.sink().formats);
-        let (state, store) = (result.state, self.job.sink.clone());
+        let (state, store, reason) = (result.state, self.job.sink.clone(), result.coverage.summary());
         self.tasks.spawn(async move {
             let mut written = Vec::new();
             for output in outputs {
                 if let Err(error) = store.put(&output.key, output.body, output.content_type).await {
-                    return Done::Written { key, state, outputs: written, cost, result: Err(error) };
+                    return Done::Written { key, state, reason, outputs: written, cost, result: Err(error) };
                 }
                 written.push(output.key);
             }
-            Done::Written { key, state, outputs: written, cost, result: Ok(()) }
+            Done::Written { key, state, reason, outputs: written, cost, result: Ok(()) }
         });
     }
 }

@@ -48,6 +48,7 @@ pub(super) enum Done {
     Written {
         key: String,
         state: DocumentState,
+        reason: Option<String>,
         outputs: Vec<String>,
         cost: Usd,
         result: Result<(), StoreError>,
@@ -94,6 +95,7 @@ pub async fn run(
         in_flight_max: limits.max_in_flight as usize,
         attempts_max: limits.max_attempts,
         cost_max: limits.max_cost,
+        backoff_ms: job.backoff_ms,
         seed: job.seed,
     });
     let mut this = Loop {
@@ -269,10 +271,10 @@ impl Loop<'_> {
             }
             Done::Prepared(number, meta, result) => self.prepared(number, meta, result),
             Done::Attempt { ticket, result, started } => self.attempted(ticket, result, started),
-            Done::Written { key, state, outputs, cost, result } => match result {
+            Done::Written { key, state, reason, outputs, cost, result } => match result {
                 Ok(()) => {
                     self.write_failures = 0;
-                    self.emit(Event::DocumentFinished { key, state, reason: None, outputs, cost });
+                    self.emit(Event::DocumentFinished { key, state, reason, outputs, cost });
                 }
                 Err(error) => self.failed_to_write(key, cost, &error),
             },
@@ -311,6 +313,11 @@ impl Loop<'_> {
             expected_output_tokens: plan.estimate.output_tokens,
             warnings: text.warnings.clone(),
         });
+        if key.starts_with("_docmill/") {
+            let reason = "its result would lie among docmill's own state; rename it or exclude `_docmill/**`"
+                .to_owned();
+            return self.document_failed(key, reason, Usd::ZERO);
+        }
         if let Some(inside) = &self.job.source_in_sink
             && key.starts_with(inside.as_str())
         {

@@ -101,14 +101,18 @@ impl Document {
         let record =
             CallRecord { model: model.to_owned(), stop_reason: Some(reply.stop.clone()), usage: reply.usage };
         self.calls.insert(id, record);
-        self.tree.finish(id, outcome(reply, max_tokens))
+        let outcome = match outcome(reply, max_tokens) {
+            Outcome::Missing { reason } => missing(id, reason),
+            outcome => outcome,
+        };
+        self.tree.finish(id, outcome)
     }
 
     /// Books that there will be no answer to `id`.
     pub fn gave_up(&mut self, id: CallId, model: &str, reason: String) -> Option<CallId> {
         let record = CallRecord { model: model.to_owned(), stop_reason: None, usage: Usage::default() };
         self.calls.insert(id, record);
-        self.tree.finish(id, Outcome::Missing { reason })
+        self.tree.finish(id, missing(id, reason))
     }
 
     /// The result, or why there is none: not one call was answered.
@@ -217,6 +221,16 @@ fn fits(route: &Route, rendered: &Rendered, max_tokens: u32) -> Result<(), CallE
     }
     let (_, tokens) = route.prompt_tokens(counted);
     Err(CallError::TooLong { tokens, model: route.id.clone() })
+}
+
+/// A chunk without an answer is missing; answers that could not be merged stand side by side.
+fn missing(id: CallId, reason: String) -> Outcome {
+    match id.stage() {
+        Stage::Map => Outcome::Missing { reason },
+        Stage::Merge => {
+            Outcome::Missing { reason: format!("its answers stand side by side, unmerged: {reason}") }
+        }
+    }
 }
 
 /// What a reply is worth. Text that a filter put in the place of an answer is no answer.

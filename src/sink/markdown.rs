@@ -10,7 +10,7 @@ use crate::domain::DocumentState;
 pub(super) fn bytes(result: &DocumentResult) -> Bytes {
     let mut text = format!("# {}\n\n", one_line(&result.key));
     if result.state == DocumentState::Partial {
-        text.push_str("> **Partial:** parts of the document do not stand behind this text.\n");
+        text.push_str("> **Partial:** not all of the document stands behind this text as it should.\n");
         for gap in &result.coverage.gaps {
             // Writing to a string does not fail.
             let _ =

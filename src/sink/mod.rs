@@ -47,6 +47,18 @@ pub struct Coverage {
     pub gaps: Vec<Gap>,
 }
 
+impl Coverage {
+    /// What is not whole, in a line; `None` if everything is.
+    pub fn summary(&self) -> Option<String> {
+        let first = self.gaps.first()?;
+        let more = match self.gaps.len() - 1 {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
+        };
+        Some(format!("bytes {} to {}: {}{more}", first.bytes[0], first.bytes[1], first.reason))
+    }
+}
+
 /// A stretch of the text whose answer is missing or was cut off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {

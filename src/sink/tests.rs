@@ -80,7 +80,7 @@ fn a_partial_result_says_so_above_its_text_and_a_key_is_one_line() {
     insta::assert_snapshot!(String::from_utf8_lossy(&outputs[0].body), @r"
     # notes/a b.txt
 
-    > **Partial:** parts of the document do not stand behind this text.
+    > **Partial:** not all of the document stands behind this text as it should.
     > Bytes 900 to 1700: refused .
 
     It rained.
