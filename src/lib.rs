@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`domain`] | money and tokens as integers, documents and their text, chunks, calls and replies, events |
 //! | [`catalog`] | the models: windows, prices, what they refuse, when they end |
-//! | [`tokens`] | counting a text, exactly for public vocabularies, with a bound for the others |
+//! | [`tokens`] | counting a text, exactly for public vocabularies (tables made by `build.rs`), with a bound for the others |
 //! | [`chunk`] | text, size and overlap to chunks that end at the best boundary |
 //! | [`extract`] | bytes to text: what a document is, its character set, its layout |
 //! | [`merge`] | from the answers so far to the next calls, at last to the result |

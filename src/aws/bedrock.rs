@@ -178,7 +178,7 @@ fn describe(status: u16, code: &str, text: &str, request_id: Option<&str>) -> St
 }
 
 /// Status and error type decide; the text only tells a prompt that is too long from one that is wrong, and a day's
-/// quota from a minute's (FACTS: messages seen in practice).
+/// quota from a minute's ("too many tokens, please wait", "too many tokens per day", "too many input tokens").
 fn class_of(status: u16, code: &str, text: &str) -> FailureClass {
     let text = text.to_ascii_lowercase();
     match (status, code) {

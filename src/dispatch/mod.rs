@@ -225,7 +225,7 @@ impl Dispatcher {
                 self.retries.answered();
                 self.window.grow(full);
                 self.budget.settle(waiting.at_most, cost);
-                // Empty answers happen at random; the same call is worth one more try (PEERS: LOTUS #255), never ten.
+                // Empty answers happen at random; the same call is worth one more try (LOTUS issue 255), never ten.
                 if reply.text.trim().is_empty() && reply.stop.is_normal() && waiting.attempts.empties == 0 {
                     waiting.attempts.empties += 1;
                     self.delay(ticket, waiting, now_ms);

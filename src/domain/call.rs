@@ -56,7 +56,7 @@ pub struct Call {
     pub model: String,
     pub system: Option<String>,
     pub user: String,
-    /// Always sent: the service reserves the model's maximum otherwise (FACTS: token burndown).
+    /// Always sent: the service reserves the model's maximum otherwise (Bedrock user guide, "token burndown").
     pub max_tokens: u32,
     /// Thousandths, so that a call can be compared and hashed; `None` for models that refuse it.
     pub temperature_milli: Option<u32>,
