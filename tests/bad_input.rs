@@ -341,3 +341,21 @@ fn keys_that_look_like_our_own_state_are_refused() {
     assert!(run.stderr.contains("docmill's own state"), "{}", run.stderr);
     assert!(world.keys("outbox").iter().all(|key| !key.starts_with("_docmill/runs/x/")));
 }
+
+#[test]
+fn a_bucket_that_may_not_be_written_is_found_before_money_is_spent() {
+    let world = World::new(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.txt"), "A text. It is short.").unwrap();
+    let body =
+        "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+    let head =
+        "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\nconnection: close\r\ncontent-length:";
+    let url = parrot(format!("{head} {}\r\n\r\n{body}", body.len()));
+    let args = run_args(folder.path().to_str().unwrap(), "s3://read-only/out/");
+    let run = Run::of(world.docmill(&args).env("AWS_ENDPOINT_URL_S3", url));
+    refused(
+        run,
+        &["can not write to the sink s3://read-only/out/", "s3:PutObject", "AccessDenied: Access Denied"],
+    );
+}
