@@ -129,11 +129,11 @@ fn a_budget_that_no_call_fits_is_seen_before_anything_is_sent() {
 
 #[test]
 fn the_deadline_lets_calls_in_flight_finish_and_starts_no_more() {
-    let world = World::with_latency(&["inbox", "outbox"], Duration::from_millis(1_500));
+    let world = World::with_latency(&["inbox", "outbox"], Duration::from_secs(5));
     for i in 0..6 {
         world.put("inbox", &format!("{i}.txt"), long_text(3));
     }
-    let limits = ["--set", "limits.deadline=1s", "--set", "limits.max_in_flight=2"];
+    let limits = ["--set", "limits.deadline=3s", "--set", "limits.max_in_flight=2"];
     let run = world.summarise("s3://inbox/", "s3://outbox/", &limits).expect(3);
     let totals = run.totals();
     assert_eq!((&totals["done"], &totals["unfinished"]), (&json!(2), &json!(4)), "{totals}");
