@@ -208,6 +208,10 @@ fn a_result_is_never_written_into_the_source() {
     let world = World::new(&["inbox"]);
     world.put("inbox", "docs/docs/a.txt", "A text. It is short.");
     world.put("inbox", "docs/b.txt", "A text. It is short.");
+    let places = ["--source", "s3://inbox/docs/", "--sink", "s3://inbox/"];
+    let plan = Run::of(world.docmill(&["plan", SUMMARISE, "--json"]).args(places)).expect(0);
+    assert_eq!(plan.events_of("document_would_fail")[0]["key"], "docs/a.txt", "the plan knows");
+    assert_eq!(plan.events().pop().unwrap()["plan"]["documents"], 1);
     let run = world.summarise("s3://inbox/docs/", "s3://inbox/", &[]).expect(1);
     let failed: Vec<_> =
         run.events_of("document_finished").into_iter().filter(|e| e["state"] == "failed").collect();

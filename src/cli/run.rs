@@ -15,9 +15,9 @@ use super::{Exit, Fault, pipelines, sandbox, say};
 use crate::aws::{Aws, AwsError, Settings, configured_region};
 use crate::chunk::Size;
 use crate::dispatch::{BACKOFF_MS, Model};
-use crate::domain::{Event, Planned, Totals};
+use crate::domain::{Event, ObjectMeta, Totals};
 use crate::pipeline::Pipeline;
-use crate::report::{Progress, RunRecord, Style, closing_table, plan_table};
+use crate::report::{Progress, RunRecord, Style, closing_table, fold, plan_table};
 use crate::run::{self, Ended, Job, OpenError, Summary, uses_s3};
 use crate::sandbox::Sandbox;
 use crate::source::Source;
@@ -59,28 +59,17 @@ pub fn run(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
 pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
     runtime()?.block_on(async {
         let Session { job, source, sandbox, .. } = open(command, output, false).await?;
-        let (mut planned, mut unreadable, mut written) = (Planned::default(), 0u64, Ok(()));
-        let each = |meta: crate::domain::ObjectMeta, result: Result<run::Prepared, String>| {
+        let (mut totals, mut unreadable, mut written) = (Totals::default(), 0u64, Ok(()));
+        let each = |meta: ObjectMeta, result: Result<run::Prepared, String>| {
             let line = match &result {
                 Ok(prepared) => {
-                    let (plan, estimate) = (&prepared.plan, &prepared.plan.estimate);
-                    planned.documents += 1;
-                    planned.tokens += plan.tokens;
-                    planned.chunks += plan.chunks.len() as u64;
-                    planned.calls += estimate.calls;
-                    planned.input_tokens += estimate.input_tokens;
-                    planned.output_tokens += estimate.output_tokens;
-                    planned.expected += estimate.expected;
-                    planned.at_most += estimate.at_most;
-                    json!({
-                        "key": meta.key, "tokens": plan.tokens, "chunks": plan.chunks.len(),
-                        "calls": estimate.calls, "merge_levels": plan.shape.depth(),
-                        "expected_usd": estimate.expected, "at_most_usd": estimate.at_most,
-                    })
+                    let event = prepared.planned(&meta.key);
+                    fold(&mut totals, &event);
+                    json!(event)
                 }
                 Err(reason) => {
                     unreadable += 1;
-                    json!({ "key": meta.key, "fails": reason })
+                    json!({ "event": "document_would_fail", "key": meta.key, "reason": reason })
                 }
             };
             if output.json && written.is_ok() {
@@ -92,7 +81,9 @@ pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
             }
         };
         let excluded = run::plan(&job, source, each).await;
-        let excluded = excluded.map_err(|error| store_fault("can not read the source", error))?;
+        let excluded = excluded.map_err(|error| {
+            Fault::new(Exit::Refused, anyhow::Error::new(error).context("can not read the source"))
+        })?;
         written?;
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
@@ -101,12 +92,12 @@ pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
         let mut out = io::stdout();
         if output.json {
             let value = json!({
-                "plan": planned, "map_model": map, "merge_model": merge,
+                "plan": totals.planned, "map_model": map, "merge_model": merge,
                 "unreadable": unreadable, "excluded": excluded,
             });
             writeln!(out, "{value}")?;
         } else {
-            out.write_all(plan_table(&planned, map, merge).as_bytes())?;
+            out.write_all(plan_table(&totals.planned, map, merge).as_bytes())?;
             if unreadable > 0 {
                 writeln!(out, "{:<11} {unreadable} documents can not be read and would fail", "unreadable")?;
             }

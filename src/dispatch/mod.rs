@@ -170,12 +170,6 @@ impl Dispatcher {
         &self.budget
     }
 
-    /// Takes the calls of a document that has come to its end some other way out of the queue.
-    pub fn forget(&mut self, document: u64) {
-        self.queue.retain(|ticket, _| ticket.document != document);
-        self.delayed_calls.retain(|ticket, _| ticket.document != document);
-    }
-
     /// The next thing to do. `Send` reserves the call's worst case and counts it as in flight.
     pub fn next(&mut self, now_ms: u64) -> Next {
         self.wake(now_ms);

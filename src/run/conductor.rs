@@ -290,40 +290,14 @@ impl Loop<'_> {
         self.preparing.remove(&number);
         match result {
             Ok(prepared) => self.planned(number, meta.key, prepared),
-            Err(PrepareError::Store(error)) if error.is_fatal() && !is_denied(&error) => {
-                let error = with_causes(&error);
-                self.document_failed(meta.key, error.clone(), Usd::ZERO);
-                self.stop(Ended::Refused(error));
-            }
+            // Not the document's fault: it is left unfinished.
+            Err(error) if error.is_fatal() => self.stop(Ended::Refused(with_causes(&error))),
             Err(error) => self.document_failed(meta.key, with_causes(&error), Usd::ZERO),
         }
     }
 
     fn planned(&mut self, number: u64, key: String, prepared: Prepared) {
-        let (plan, text) = (prepared.plan.clone(), prepared.text.clone());
-        self.emit(Event::DocumentPlanned {
-            key: key.clone(),
-            tokens: plan.tokens,
-            chunks: plan.chunks.len() as u64,
-            calls: plan.estimate.calls,
-            levels: u64::from(plan.shape.depth()),
-            expected: plan.estimate.expected,
-            at_most: plan.estimate.at_most,
-            expected_input_tokens: plan.estimate.input_tokens,
-            expected_output_tokens: plan.estimate.output_tokens,
-            warnings: text.warnings.clone(),
-        });
-        if key.starts_with("_docmill/") {
-            let reason = "its result would lie among docmill's own state; rename it or exclude `_docmill/**`"
-                .to_owned();
-            return self.document_failed(key, reason, Usd::ZERO);
-        }
-        if let Some(inside) = &self.job.source_in_sink
-            && key.starts_with(inside.as_str())
-        {
-            let reason = "its result would be written into the source; choose another sink".to_owned();
-            return self.document_failed(key, reason, Usd::ZERO);
-        }
+        self.emit(prepared.planned(&key));
         let document = Document::new(key, prepared);
         let calls = document.first_calls();
         self.documents.insert(number, document);
@@ -368,9 +342,4 @@ impl Loop<'_> {
         self.emit(Event::RunFinished { run, ended: ended.name().to_owned(), totals });
         Summary { ended, totals: self.totals, report_key }
     }
-}
-
-/// One object may be closed to us while the others are open.
-fn is_denied(error: &StoreError) -> bool {
-    matches!(error, StoreError::Denied { .. })
 }

@@ -12,7 +12,7 @@ use crate::domain::{ObjectMeta, Usd};
 use crate::pipeline::Pipeline;
 use crate::plan::Routes;
 use crate::source::Source;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// A pipeline with its models chosen and its stores opened.
 pub struct Job {
@@ -81,7 +81,7 @@ pub async fn plan(
     job: &Arc<Job>,
     mut source: Source,
     mut each: impl FnMut(ObjectMeta, Result<Prepared, String>),
-) -> Result<u64, StoreError> {
+) -> Result<u64, PrepareError> {
     /// Enough to keep the processors busy while objects travel.
     const AT_ONCE: usize = 8;
     let mut excluded = 0;
@@ -95,7 +95,7 @@ pub async fn plan(
         let mut plans = documents.buffered(AT_ONCE);
         while let Some((meta, result)) = plans.next().await {
             match result {
-                Err(PrepareError::Store(error)) if error.is_fatal() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 result => each(meta, result.map_err(|error| with_causes(&error))),
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Job;
 use crate::cpu;
-use crate::domain::{ObjectMeta, Text};
+use crate::domain::{Event, ObjectMeta, Text};
 use crate::extract;
 use crate::plan::{DocumentPlan, PlanError};
 use crate::store::{Object, Store, StoreError};
@@ -24,6 +24,10 @@ pub struct Prepared {
 /// Why a document could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
+    #[error("its result would lie among docmill's own state; rename it or exclude `_docmill/**`")]
+    Reserved,
+    #[error("its result would be written into the source; choose another sink")]
+    ResultInSource,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -34,8 +38,45 @@ pub enum PrepareError {
     Panicked(#[from] cpu::Panicked),
 }
 
-/// Fetches `listed` and plans it.
+impl PrepareError {
+    /// True for every document: the run, or the plan, can not go on. One object may be closed to us while the others
+    /// are open.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            PrepareError::Store(StoreError::Denied { .. }) => false,
+            PrepareError::Store(error) => error.is_fatal(),
+            _ => false,
+        }
+    }
+}
+
+impl Prepared {
+    /// The plan as an event: what a run shows and what `plan` adds up.
+    pub fn planned(&self, key: &str) -> Event {
+        let (plan, estimate) = (&self.plan, &self.plan.estimate);
+        Event::DocumentPlanned {
+            key: key.to_owned(),
+            tokens: plan.tokens,
+            chunks: plan.chunks.len() as u64,
+            calls: estimate.calls,
+            levels: u64::from(plan.shape.depth()),
+            expected: estimate.expected,
+            at_most: estimate.at_most,
+            expected_input_tokens: estimate.input_tokens,
+            expected_output_tokens: estimate.output_tokens,
+            warnings: self.text.warnings.clone(),
+        }
+    }
+}
+
+/// Fetches `listed` and plans it, unless its result could not be written anyway.
 pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Prepared, PrepareError> {
+    if listed.key.starts_with("_docmill/") {
+        return Err(PrepareError::Reserved);
+    }
+    if job.source_in_sink.as_deref().is_some_and(|inside| listed.key.starts_with(inside)) {
+        return Err(PrepareError::ResultInSource);
+    }
     let object = fetch(&*job.source, &listed, job.pipeline.source().max_object_bytes).await?;
     let Object { meta, body } = object;
     let key = listed.key;
