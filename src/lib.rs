@@ -32,15 +32,16 @@
 //! |---|---|
 //! | [`cpu`] | the one door from async to the CPU pool |
 //! | [`store`] | objects by key: the trait, a folder, memory |
+//! | [`ledger`] | paid answers and states of documents, in the sink: replay, compaction, fencing |
 //! | [`source`] | which documents: listing, globs, own output left out |
-//! | [`dispatch`] | which call goes out when: priority, window, budget, retries |
+//! | [`dispatch`] | which call goes out when, to which model: quota pools, priority, budget, retries, fallbacks |
 //! | [`report`] | events to totals, progress, tables, the run report |
 //!
 //! Edges:
 //!
 //! | room | what it owns |
 //! |---|---|
-//! | [`aws`] | S3 as a store, Bedrock as a model; errors are classified here |
+//! | [`aws`] | S3 as a store, Bedrock as a model, the account's quotas; errors are classified here |
 //! | [`run`] | where the rooms meet: one loop that orders everything |
 //! | [`sandbox`] | an S3 server and a Bedrock stand-in on a local port |
 //! | [`cli`] | flags, exit codes, what goes to stdout and what to stderr |
@@ -50,11 +51,12 @@
 //! 1. Only `aws` and `sandbox` name an AWS crate.
 //! 2. Pure rooms can not fail from outside: time, seeds and dates are arguments.
 //! 3. A [`pipeline::Pipeline`] is valid, and a [`plan::DocumentPlan`] is complete: `plan` prints what `run` executes.
-//! 4. Every document ends in exactly one state, and the counts add up.
-//! 5. One retry layer (the SDK's is off for models), one loop that orders events.
-//! 6. Sinks and reports make bytes; only stores write.
-//! 7. The sandbox imports nothing that makes requests or reads answers.
-//! 8. Same document, same pipeline: the same requests and the same result, to the byte, in whatever order answers come.
+//! 4. A call is announced in the ledger before it is sent, and its answer is there before anything else sees it.
+//! 5. Every document ends in exactly one state, and the counts add up.
+//! 6. One retry layer (the SDK's is off for models), one writer of the ledger, one loop that orders events.
+//! 7. Sinks and reports make bytes; only stores write.
+//! 8. The sandbox imports nothing that makes requests or reads answers.
+//! 9. Same document, same pipeline: the same requests and the same result, to the byte, in whatever order answers come.
 //!
 //! Where to add something: a document format in [`extract`], a merge strategy in [`merge`], an output in [`sink`]: one
 //! file, one `match` arm that the compiler asks for, one fixture.
@@ -72,6 +74,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod cpu;
 pub mod store;
+pub mod ledger;
 pub mod source;
 pub mod dispatch;
 pub mod report;

@@ -1,6 +1,7 @@
 //! Runs in this process against stores and a model that fail on purpose: what a run makes of each fault.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -9,12 +10,13 @@ use docmill::catalog::Catalog;
 use docmill::chunk::Size;
 use docmill::dispatch::{Failure, FailureClass, Model};
 use docmill::domain::{Call, Event, ObjectMeta, Reply, StopReason, Totals, Usage};
+use docmill::ledger::{Ledger, Me, Options};
 use docmill::pipeline::{self, Override, Pipeline};
 use docmill::plan::Routes;
 use docmill::report::RunRecord;
-use docmill::run::{self, Ended, Job, Summary};
+use docmill::run::{self, Books, Ended, Job, Redo, Summary};
 use docmill::source::Source;
-use docmill::store::{Memory, Object, Page, Store, StoreError};
+use docmill::store::{Conditional, Memory, Object, Page, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -65,6 +67,15 @@ impl Faulty {
     fn new() -> Self {
         Faulty { inner: Memory::new(7), vanished: "-", stale: "-", unwritable: "-" }
     }
+
+    /// docmill's own state can always be written.
+    fn check_write(&self, key: &str) -> Result<(), StoreError> {
+        if key.starts_with(self.unwritable) && !key.starts_with("_docmill/") {
+            let source = "the disk is full".into();
+            return Err(StoreError::Other { action: "write", what: format!("`{key}`"), source });
+        }
+        Ok(())
+    }
 }
 
 #[async_trait::async_trait]
@@ -90,16 +101,36 @@ impl Store for Faulty {
         self.inner.head(key).await
     }
 
-    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError> {
-        if key.starts_with(self.unwritable) {
-            let source = "the disk is full".into();
-            return Err(StoreError::Other { action: "write", what: format!("`{key}`"), source });
-        }
+    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<Option<String>, StoreError> {
+        self.check_write(key)?;
         self.inner.put(key, body, content_type).await
     }
 
     async fn put_if_absent(&self, key: &str, body: Bytes, content_type: &str) -> Result<bool, StoreError> {
+        self.check_write(key)?;
         self.inner.put_if_absent(key, body, content_type).await
+    }
+
+    async fn list_after(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        self.inner.list_after(prefix, after).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+
+    async fn put_if_match(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &str,
+        etag: &str,
+    ) -> Result<Conditional, StoreError> {
+        self.inner.put_if_match(key, body, content_type, etag).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key).await
     }
 }
 
@@ -137,6 +168,7 @@ impl World {
         let chunk = pipeline.chunk();
         let size = Size::new(chunk.tokens.into(), chunk.overlap.into(), routes.encoding).unwrap();
         let (source, sink): (Arc<dyn Store>, Arc<dyn Store>) = (self.source.clone(), self.sink.clone());
+        let books = books(sink.clone()).await;
         let settings = pipeline.source().clone();
         let record = record(&pipeline);
         let job = Job {
@@ -148,13 +180,16 @@ impl World {
             source_in_sink: None,
             backoff_ms: 1,
             seed: 1,
+            quotas: BTreeMap::new(),
+            redo: Redo::default(),
+            now: || 1_800_000_000,
         };
         let model = Scripted { script, seen: Mutex::default(), calls: AtomicUsize::new(0) };
         let events = &mut self.events;
         let mut observer = |event: &Event, _: &Totals, _| events.push(event.clone());
         let (_keep, stop) = watch::channel(false);
         let source = Source::new(source, settings, None);
-        run::run(Arc::new(job), source, Arc::new(model), record, &mut observer, stop).await
+        run::run(Arc::new(job), source, Arc::new(model), books, record, &mut observer, stop).await
     }
 
     async fn result(&self, key: &str) -> Value {
@@ -173,6 +208,23 @@ impl World {
     }
 }
 
+/// The ledger of a sink, for a process that is the only one there.
+async fn books(sink: Arc<dyn Store>) -> Books {
+    let me = Me {
+        run: "test".into(),
+        host: "here".into(),
+        machine: "here".into(),
+        pid: 1,
+        process_started: 1,
+        nonce: 1,
+        now: 1_800_000_000,
+        is_alive: Box::new(|_, _| false),
+    };
+    let (ledger, opened) = Ledger::open(sink, me, Options::default()).await.unwrap();
+    let unanswered = opened.unanswered.iter().map(|intent| intent.key).collect();
+    Books { ledger, unanswered, first_segment: opened.next_segment }
+}
+
 fn record(pipeline: &Pipeline) -> RunRecord {
     RunRecord {
         run: "test".into(),
@@ -185,6 +237,7 @@ fn record(pipeline: &Pipeline) -> RunRecord {
         started: "2026-11-20T00:00:00Z".into(),
         seconds: None,
         ended: "running".into(),
+        first_segment: 1,
         max_cost_usd: None,
         totals: Totals::default(),
         documents: Vec::new(),
@@ -196,6 +249,11 @@ fn text(paragraphs: usize) -> String {
     (0..paragraphs)
         .map(|i| format!("Paragraph {i} tells what happened on day {i} of the journey to the sea.\n\n"))
         .collect()
+}
+
+/// Short documents, none like the other: equal requests are made once.
+fn different(documents: usize) -> Vec<(String, String)> {
+    (0..documents).map(|i| (format!("{i:03}.txt"), format!("Journey {i}.\n\n{}", text(3)))).collect()
 }
 
 fn is_merge(call: &Call) -> bool {
@@ -265,7 +323,7 @@ async fn a_document_without_one_answer_fails_with_the_services_words() {
 
 #[tokio::test]
 async fn a_run_in_which_nothing_succeeds_is_not_driven_through_all_documents() {
-    let documents: Vec<(String, String)> = (0..100).map(|i| (format!("{i:03}.txt"), text(3))).collect();
+    let documents: Vec<(String, String)> = different(100);
     let documents: Vec<(&str, String)> =
         documents.iter().map(|(key, text)| (key.as_str(), text.clone())).collect();
     let mut world = World::new(&documents).await;
@@ -297,7 +355,11 @@ async fn an_answer_without_text_is_asked_for_once_more_and_both_are_paid() {
     let summary = world.run(&[], |_, before| answer(if before == 0 { " \n" } else { "Now." })).await;
     assert_eq!(summary.totals.done, 1);
     assert_eq!(summary.totals.usage().input_tokens, 2_000);
-    assert_eq!(world.result("a.txt").await["cost_usd"], json!(summary.totals.cost().to_string()));
+    // The result tells what it rests on, the run what was paid.
+    let half = (summary.totals.cost().pico() / 2).to_string();
+    let told: docmill::domain::Usd =
+        world.result("a.txt").await["cost_usd"].as_str().unwrap().parse().unwrap();
+    assert_eq!(told.pico().to_string(), half);
     let mut world = World::new(&[("a.txt", text(3))]).await;
     let summary = world.run(&[], |_, _| answer("")).await;
     assert_eq!((summary.totals.failed, summary.totals.usage().input_tokens), (1, 2_000));
@@ -305,7 +367,7 @@ async fn an_answer_without_text_is_asked_for_once_more_and_both_are_paid() {
 
 #[tokio::test]
 async fn a_refused_model_ends_the_run_and_what_is_not_done_is_counted() {
-    let documents: Vec<(String, String)> = (0..200).map(|i| (format!("{i:03}.txt"), text(3))).collect();
+    let documents: Vec<(String, String)> = different(200);
     let documents: Vec<(&str, String)> =
         documents.iter().map(|(key, text)| (key.as_str(), text.clone())).collect();
     let mut world = World::new(&documents).await;
@@ -334,7 +396,6 @@ async fn a_document_whose_call_was_refused_is_unfinished_whatever_its_other_call
             })
             .await;
         let totals = &summary.totals;
-        assert!(totals.calls() > 1, "the other chunks were answered");
         assert_eq!((totals.ended(), totals.unfinished), (0, 1), "{totals:?}");
         assert!(world.sink.inner.get("a.txt.json", None, 9).await.is_err(), "no result");
     }
@@ -343,19 +404,20 @@ async fn a_document_whose_call_was_refused_is_unfinished_whatever_its_other_call
 #[tokio::test]
 async fn objects_that_vanish_or_change_under_our_hands() {
     let source = Faulty { vanished: "gone.txt", stale: "newer.txt", ..Faulty::new() };
-    let documents = [("gone.txt", text(3)), ("here.txt", text(3)), ("newer.txt", text(3))];
+    let documents = [("gone.txt", text(3)), ("here.txt", text(4)), ("newer.txt", text(5))];
     let mut world = World::with(source, Faulty::new(), &documents).await;
     let summary = world.run(&[], |_, _| answer("An answer.")).await;
     assert_eq!((summary.totals.done, summary.totals.failed), (2, 1));
     assert!(world.reason("gone.txt").contains("does not exist (any more)"), "{}", world.reason("gone.txt"));
     let newer = world.result("newer.txt").await;
-    assert_eq!(newer["source"]["etag"], "v0", "the version that was read, not the one that was listed");
+    let read = world.source.inner.head("newer.txt").await.unwrap().etag.unwrap();
+    assert_eq!(newer["source"]["etag"], read, "the version that was read, not the one that was listed");
 }
 
 #[tokio::test]
 async fn a_result_that_can_not_be_written_fails_its_document_only() {
     let sink = Faulty { unwritable: "b.txt", ..Faulty::new() };
-    let mut world = World::with(Faulty::new(), sink, &[("a.txt", text(3)), ("b.txt", text(3))]).await;
+    let mut world = World::with(Faulty::new(), sink, &[("a.txt", text(3)), ("b.txt", text(4))]).await;
     let summary = world.run(&[], |_, _| answer("An answer.")).await;
     assert_eq!((summary.totals.done, summary.totals.failed), (1, 1));
     assert!(world.reason("b.txt").contains("the disk is full"), "{}", world.reason("b.txt"));
@@ -382,6 +444,7 @@ async fn started_documents_are_finished_before_new_ones_start() {
             Event::DocumentFinished { .. } => open -= 1,
             _ => {}
         }
-        assert!(open <= 5 + 3, "{open} documents are open (those being written count too)");
+        // Documents whose results are written end when the ledger has it: a commit's worth of them is still open.
+        assert!(open <= 5 + 30, "{open} documents are open (those being written count too)");
     }
 }

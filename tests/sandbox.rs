@@ -6,14 +6,31 @@ mod folder;
 mod hostile;
 mod listing;
 mod s3;
+mod storage;
+mod stream;
+mod weather;
 
+use docmill::sandbox::scenario::Scenario;
 use docmill::sandbox::{Options, Root, Sandbox};
+use serde_json::Value;
 
 const ACCESS_KEY: &str = "sandbox";
 const SECRET_KEY: &str = "sandbox-secret";
 
 async fn start(root: Root) -> Sandbox {
     Sandbox::start(Options { root, ..Options::default() }).await.expect("the sandbox starts")
+}
+
+/// A sandbox in memory in which things go as the scenario says; `text` follows the scenario's `about`.
+async fn start_in(text: &str) -> Sandbox {
+    let scenario = Scenario::parse(&format!("about = 'a test'\n{text}")).expect("a scenario");
+    let options = Options { scenario: Some(scenario), ..Options::default() };
+    Sandbox::start(options).await.expect("the sandbox starts")
+}
+
+/// What the sandbox says it did.
+async fn stats(sandbox: &Sandbox) -> Value {
+    hostile::request(sandbox.addr(), "GET", "/_sandbox/stats", &[], b"").await.json()
 }
 
 /// An S3 client with the sandbox's keys and no retries: what the server answers is what the test sees.

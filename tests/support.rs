@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use docmill::sandbox::scenario::Scenario;
 use docmill::sandbox::{Latency, Options, Root, Sandbox};
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ pub struct World {
     pub sandbox: Sandbox,
     pub s3: aws_sdk_s3::Client,
     pub runtime: tokio::runtime::Runtime,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl World {
@@ -22,18 +24,32 @@ impl World {
         World::with_latency(buckets, Duration::ZERO)
     }
 
-    pub fn with_latency(buckets: &[&str], latency: Duration) -> World {
+    /// Puts what `before` puts while it is calm; the weather of `scenario` comes after that.
+    pub fn in_weather(buckets: &[&str], scenario: Scenario, before: impl FnOnce(&World)) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::Folder(dir.path().to_owned());
+        let calm = World::start(Options { root: root.clone(), ..Options::default() }, buckets);
+        before(&calm);
+        drop(calm);
+        let world = World::start(Options { root, scenario: Some(scenario), ..Options::default() }, &[]);
+        World { _dir: Some(dir), ..world }
+    }
+
+    fn start(options: Options, buckets: &[&str]) -> World {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let latency = Latency { fixed: latency, per_output_token: Duration::ZERO };
-        let options = Options { root: Root::Memory, latency, ..Options::default() };
         let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
         let s3 = s3_client(&sandbox.url());
-        let world = World { sandbox, s3, runtime };
+        let world = World { sandbox, s3, runtime, _dir: None };
         for bucket in buckets {
             world.runtime.block_on(world.s3.create_bucket().bucket(*bucket).send()).unwrap();
         }
         world
+    }
+
+    pub fn with_latency(buckets: &[&str], latency: Duration) -> World {
+        let latency = Latency { fixed: latency, per_output_token: Duration::ZERO };
+        World::start(Options { root: Root::Memory, latency, ..Options::default() }, buckets)
     }
 
     pub fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
@@ -80,6 +96,26 @@ impl World {
         let mut args = vec!["run", SUMMARISE, "--json", "--source", source, "--sink", sink];
         args.extend(more);
         Run::of(&mut self.docmill(&args))
+    }
+
+    /// What the sandbox has counted.
+    pub fn stats(&self) -> Value {
+        serde_json::from_str(&self.admin("GET", "stats")).unwrap()
+    }
+
+    /// Sets the counts to zero.
+    pub fn reset(&self) {
+        self.admin("POST", "reset");
+    }
+
+    fn admin(&self, method: &str, verb: &str) -> String {
+        use std::io::{Read, Write};
+        let mut connection = std::net::TcpStream::connect(self.sandbox.addr()).unwrap();
+        let head = "Host: sandbox\r\nContent-Length: 0\r\nConnection: close";
+        write!(connection, "{method} /_sandbox/{verb} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").expect("an HTTP answer").1.to_owned()
     }
 
     /// The report of the only run in this sink.

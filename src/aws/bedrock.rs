@@ -1,21 +1,30 @@
-//! Bedrock Runtime as a model: one Converse request an attempt, and the service's errors put into our classes.
+//! Bedrock Runtime as a model: one request an attempt, streamed where the model can, so that a long answer is bounded by
+//! its silences and not by its length.
+//!
+//! An answer counts as one only with its stop reason and its usage: a stream that ends without them broke off, whatever
+//! text came before. Where streaming is not open to us (a stand-in without it, an identity without
+//! `bedrock:InvokeModelWithResponseStream`), the answer is asked for whole, from the second call on at once.
 
+use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
-use aws_sdk_bedrockruntime::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_bedrockruntime::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_bedrockruntime::operation::RequestId;
-use aws_sdk_bedrockruntime::operation::converse::{ConverseError, ConverseOutput};
+use aws_sdk_bedrockruntime::operation::converse::ConverseOutput;
+use aws_sdk_bedrockruntime::operation::converse_stream::{ConverseStreamError, ConverseStreamOutput};
 use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ConversationRole, InferenceConfiguration, Message, StopReason as WireStopReason,
-    SystemContentBlock,
+    ContentBlock, ContentBlockDelta, ConversationRole, ConverseStreamOutput as StreamEvent,
+    InferenceConfiguration, Message, StopReason as WireStopReason, SystemContentBlock, TokenUsage,
 };
+use tokio::time::timeout;
 
-use super::{chain, credentials_message, is_credentials, is_unreachable};
+use super::failure::{classify, classify_in_stream, failure, withhold};
+use super::{chain, is_expired};
 use crate::dispatch::{Failure, FailureClass, Model};
 use crate::domain::{Call, Reply, StopReason, Usage};
 
@@ -23,14 +32,36 @@ use crate::domain::{Call, Reply, StopReason, Usage};
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 /// What the SDK puts in the place of a missing enum value.
 const MISSING: &str = "no value was set";
-/// Service messages are shown to people; a page of HTML from a proxy is not.
-const MESSAGE_CHARS_MAX: usize = 400;
 
-#[derive(Clone, Debug)]
+/// How long an attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTimeouts {
+    /// `limits.call_timeout`: until a whole answer, or the beginning of a streamed one.
+    pub call: Duration,
+    /// `limits.idle_timeout`: between two events of a stream.
+    pub idle: Duration,
+}
+
+impl Default for CallTimeouts {
+    fn default() -> Self {
+        CallTimeouts { call: Duration::from_secs(300), idle: Duration::from_secs(120) }
+    }
+}
+
+#[derive(Debug)]
 pub struct Bedrock {
-    client: Client,
+    client: RwLock<Client>,
     /// For messages.
     endpoint: String,
+    idle: Duration,
+    /// Models that are asked for whole answers.
+    unstreamed: RwLock<BTreeSet<String>>,
+}
+
+/// Why a stream was not even tried to the end.
+enum Streamed {
+    Outcome(Result<Reply, Failure>),
+    NotOpen,
 }
 
 impl Bedrock {
@@ -38,18 +69,19 @@ impl Bedrock {
         config: &SdkConfig,
         endpoint: Option<&str>,
         http_client: Option<SharedHttpClient>,
-        call_timeout: Duration,
+        timeouts: CallTimeouts,
+        unstreamed: BTreeSet<String>,
     ) -> Self {
-        let timeouts = TimeoutConfig::builder()
+        let limits = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(call_timeout)
+            .operation_attempt_timeout(timeouts.call)
             .build();
         let mut builder = aws_sdk_bedrockruntime::config::Builder::from(config)
             // One retry layer, and it is ours: the SDK knows neither the budget nor Retry-After.
             .retry_config(RetryConfig::disabled())
             // https://github.com/awslabs/aws-sdk-rust/issues/1287: it can fire on a model that thinks.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(timeouts);
+            .timeout_config(limits);
         if let Some(endpoint) = endpoint {
             builder = builder.endpoint_url(endpoint);
         }
@@ -58,13 +90,105 @@ impl Bedrock {
         }
         let region = config.region().map_or("", |region| region.as_ref());
         let endpoint = endpoint.map_or_else(|| format!("Bedrock in {region}"), str::to_owned);
-        Bedrock { client: Client::from_conf(builder.build()), endpoint }
+        Bedrock {
+            client: RwLock::new(Client::from_conf(builder.build())),
+            endpoint,
+            idle: timeouts.idle.min(timeouts.call),
+            unstreamed: RwLock::new(unstreamed),
+        }
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Credentials that expired are looked up anew: the SDK keeps them until the time that they themselves name.
+    fn renew_credentials(&self) {
+        let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        let config = client.config().to_builder().identity_cache(IdentityCache::lazy().build()).build();
+        *client = Client::from_conf(config);
+    }
+
+    fn is_streamed(&self, model: &str) -> bool {
+        !self.unstreamed.read().unwrap_or_else(PoisonError::into_inner).contains(model)
+    }
+
+    async fn whole(&self, request: Request) -> Result<Reply, Failure> {
+        let Request { model, message, inference, system } = request;
+        let sent = self.client().converse().model_id(model).messages(message).inference_config(inference);
+        match sent.set_system(system).send().await {
+            Ok(output) => reply(output),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    async fn streamed(&self, request: Request) -> Streamed {
+        let Request { model, message, inference, system } = request;
+        let sent = self.client().converse_stream().model_id(model).messages(message);
+        match sent.inference_config(inference).set_system(system).send().await {
+            Ok(output) => Streamed::Outcome(self.collect(output).await),
+            Err(error) if is_streaming_refused(&error) => Streamed::NotOpen,
+            Err(error) => Streamed::Outcome(Err(self.failed(&error))),
+        }
+    }
+
+    /// Takes a stream in, event by event.
+    async fn collect(&self, mut output: ConverseStreamOutput) -> Result<Reply, Failure> {
+        let broken = |what: String| failure(FailureClass::Broken, what);
+        let (mut text, mut stop, mut usage) = (String::new(), None, None);
+        loop {
+            let event = match timeout(self.idle, output.stream.recv()).await {
+                Ok(Ok(Some(event))) => event,
+                // Complete, whatever became of the connection after that.
+                _ if stop.is_some() && usage.is_some() => break,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(classify_in_stream(&error)),
+                Err(_) => {
+                    let message =
+                        format!("the stream was silent for {} s (limits.idle_timeout)", self.idle.as_secs());
+                    return Err(failure(FailureClass::Timeout, message));
+                }
+            };
+            match event {
+                StreamEvent::ContentBlockDelta(event) => {
+                    // Reasoning has deltas of its own kind, which are no part of the answer.
+                    if let Some(ContentBlockDelta::Text(delta)) = event.delta() {
+                        text.push_str(delta);
+                    }
+                }
+                StreamEvent::MessageStop(event) => stop = Some(stop_reason(event.stop_reason())?),
+                StreamEvent::Metadata(event) => usage = event.usage().and_then(billed),
+                _ => {}
+            }
+        }
+        let stop = stop.ok_or_else(|| broken("the stream ended before the answer did".to_owned()))?;
+        let usage = usage.ok_or_else(|| broken("the stream ended without usage figures".to_owned()))?;
+        Ok(Reply { text, stop, usage })
+    }
+
+    fn failed<E>(&self, error: &SdkError<E>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        if let SdkError::ServiceError(service) = error
+            && service.err().code().is_some_and(is_expired)
+        {
+            self.renew_credentials();
+        }
+        classify(error, &self.endpoint, "limits.call_timeout")
     }
 }
 
-#[async_trait::async_trait]
-impl Model for Bedrock {
-    async fn converse(&self, call: &Call) -> Result<Reply, Failure> {
+/// A call in the SDK's types.
+struct Request {
+    model: String,
+    message: Message,
+    inference: InferenceConfiguration,
+    system: Option<Vec<SystemContentBlock>>,
+}
+
+impl Request {
+    fn of(call: &Call) -> Result<Self, Failure> {
         let content = ContentBlock::Text(call.user.clone());
         let message = Message::builder().role(ConversationRole::User).content(content).build();
         let message = message.map_err(|e| failure(FailureClass::Malformed, chain(&e)))?;
@@ -73,41 +197,54 @@ impl Model for Bedrock {
             .max_tokens(max_tokens)
             .set_temperature(call.temperature_milli.map(|milli| milli as f32 / 1000.0))
             .build();
-        let system =
-            call.system.iter().map(|text| SystemContentBlock::Text(text.clone())).collect::<Vec<_>>();
-        let request = self.client.converse().model_id(&call.model).messages(message);
-        let request = request.inference_config(inference).set_system((!system.is_empty()).then_some(system));
-        match request.send().await {
-            Ok(output) => reply(output),
-            Err(error) => Err(withhold(classify(&error, &self.endpoint), &call.user)),
-        }
+        let system = call.system.as_ref().map(|text| vec![SystemContentBlock::Text(text.clone())]);
+        Ok(Request { model: call.model.clone(), message, inference, system })
+    }
+}
+
+#[async_trait::async_trait]
+impl Model for Bedrock {
+    async fn converse(&self, call: &Call) -> Result<Reply, Failure> {
+        let outcome = if self.is_streamed(&call.model) {
+            match self.streamed(Request::of(call)?).await {
+                Streamed::Outcome(outcome) => outcome,
+                Streamed::NotOpen => {
+                    let outcome = self.whole(Request::of(call)?).await;
+                    // Only what works is a reason not to ask for a stream again.
+                    if outcome.is_ok() {
+                        let mut unstreamed = self.unstreamed.write().unwrap_or_else(PoisonError::into_inner);
+                        unstreamed.insert(call.model.clone());
+                    }
+                    outcome
+                }
+            }
+        } else {
+            self.whole(Request::of(call)?).await
+        };
+        outcome.map_err(|failure| withhold(failure, &call.user))
+    }
+}
+
+/// There is no such operation here, or not for us, or not for this model: nothing was made or billed.
+fn is_streaming_refused(error: &SdkError<ConverseStreamError>) -> bool {
+    let SdkError::ServiceError(service) = error else { return false };
+    let status = service.raw().status().as_u16();
+    let (code, text) =
+        (service.err().code().unwrap_or_default(), service.err().message().unwrap_or_default());
+    let text = text.to_ascii_lowercase();
+    match status {
+        404 => code.is_empty() || code.contains("UnknownOperation"),
+        405 | 501 => true,
+        403 => text.contains("invokemodelwithresponsestream"),
+        400 => text.contains("stream") && (text.contains("not support") || text.contains("unsupported")),
+        _ => code.contains("UnknownOperation"),
     }
 }
 
 fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
     let broken = |what: &str| failure(FailureClass::Broken, format!("the answer has no {what}"));
-    // The SDK puts zeros for what is missing. No prompt has no tokens, and an answer without a price would not count
-    // against the budget.
-    let usage =
-        output.usage().filter(|usage| usage.input_tokens() > 0 || usage.cache_read_input_tokens() > Some(0));
-    let usage = usage.ok_or_else(|| broken("usage figures"))?;
-    let tokens = |n: i32| u64::try_from(n).unwrap_or_default();
-    let usage = Usage {
-        input_tokens: tokens(usage.input_tokens()),
-        output_tokens: tokens(usage.output_tokens()),
-        cache_read_tokens: tokens(usage.cache_read_input_tokens().unwrap_or_default()),
-        cache_write_tokens: tokens(usage.cache_write_input_tokens().unwrap_or_default()),
-    };
-    let stop = match output.stop_reason() {
-        WireStopReason::EndTurn => StopReason::EndTurn,
-        WireStopReason::StopSequence => StopReason::StopSequence,
-        WireStopReason::MaxTokens => StopReason::MaxTokens,
-        WireStopReason::ModelContextWindowExceeded => StopReason::ContextWindowExceeded,
-        WireStopReason::GuardrailIntervened => StopReason::GuardrailIntervened,
-        WireStopReason::ContentFiltered => StopReason::ContentFiltered,
-        other if other.as_str() == MISSING => return Err(broken("stop reason")),
-        other => StopReason::Other(other.as_str().to_owned()),
-    };
+    let usage = output.usage().and_then(billed).ok_or_else(|| broken("usage figures"))?;
+    let stop = stop_reason(output.stop_reason())?;
     let message = output.output().and_then(|o| o.as_message().ok()).ok_or_else(|| broken("message"))?;
     // Reasoning may come first and between: all text blocks are the answer, not `content[0]`.
     let text =
@@ -115,146 +252,30 @@ fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
     Ok(Reply { text, stop, usage })
 }
 
-fn failure(class: FailureClass, message: String) -> Failure {
-    Failure { class, message, retry_after_ms: None }
-}
-
-/// A service that refuses a prompt may quote it. Messages go to logs and reports, document text does not.
-fn withhold(mut failure: Failure, prompt: &str) -> Failure {
-    const QUOTE_CHARS: usize = 24;
-    let characters: Vec<(usize, char)> = failure.message.char_indices().collect();
-    let quote = characters.windows(QUOTE_CHARS).find(|window| {
-        let (start, (last, c)) = (window[0].0, window[QUOTE_CHARS - 1]);
-        prompt.contains(&failure.message[start..last + c.len_utf8()])
-    });
-    if let Some(start) = quote.map(|window| window[0].0) {
-        failure.message.truncate(start);
-        failure.message.push_str("... (the rest quotes the request)");
-    }
-    failure
-}
-
-fn classify(error: &SdkError<ConverseError>, endpoint: &str) -> Failure {
-    let (class, message) = match error {
-        SdkError::TimeoutError(_) => {
-            (FailureClass::Timeout, "no answer within limits.call_timeout".to_owned())
-        }
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status().as_u16();
-            let code = service.err().code().unwrap_or_default();
-            let text = service.err().message().unwrap_or_default();
-            let message = describe(status, code, text, error.request_id());
-            (class_of(status, code, text), message)
-        }
-        other if is_unreachable(other) => {
-            (FailureClass::Unreachable, format!("can not reach {endpoint}: {}", chain(other)))
-        }
-        other if is_credentials(other) => (FailureClass::Denied, chain(other)),
-        SdkError::ConstructionFailure(_) => (FailureClass::Malformed, chain(error)),
-        // Refused half-way or unreadable: the service may have worked.
-        other => match other.raw_response().map(|r| r.status().as_u16()) {
-            Some(status) if status >= 400 => {
-                (class_of(status, "", ""), format!("HTTP {status} with an unreadable body"))
-            }
-            _ => (FailureClass::Broken, chain(other)),
-        },
+/// The SDK puts zeros for what is missing. No prompt has no tokens, and an answer without a price would not count
+/// against the budget.
+fn billed(usage: &TokenUsage) -> Option<Usage> {
+    let tokens = |n: i32| u64::try_from(n).unwrap_or_default();
+    let usage = Usage {
+        input_tokens: tokens(usage.input_tokens()),
+        output_tokens: tokens(usage.output_tokens()),
+        cache_read_tokens: tokens(usage.cache_read_input_tokens().unwrap_or_default()),
+        cache_write_tokens: tokens(usage.cache_write_input_tokens().unwrap_or_default()),
     };
-    let header = error.raw_response().and_then(|r| r.headers().get("retry-after"));
-    let retry_after_ms = header.and_then(|v| v.trim().parse::<f64>().ok()).map(|s| (s.max(0.0) * 1e3) as u64);
-    Failure { class, message: message.chars().take(MESSAGE_CHARS_MAX).collect(), retry_after_ms }
+    (usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens > 0).then_some(usage)
 }
 
-fn describe(status: u16, code: &str, text: &str, request_id: Option<&str>) -> String {
-    if code.is_empty() && text.is_empty() {
-        let id = request_id.map(|id| format!(" [request {id}]")).unwrap_or_default();
-        return format!(
-            "HTTP {status} without a message that could be read; is this the Bedrock endpoint?{id}"
-        );
-    }
-    let code = if code.is_empty() { "error" } else { code };
-    let hint = credentials_message(code).map(|hint| format!(" ({hint})")).unwrap_or_default();
-    let id = request_id.map(|id| format!(" [request {id}]")).unwrap_or_default();
-    format!("{code}, HTTP {status}: {text}{hint}{id}")
-}
-
-/// Status and error type decide; the text only tells a prompt that is too long from one that is wrong, and a day's
-/// quota from a minute's ("too many tokens, please wait", "too many tokens per day", "too many input tokens").
-fn class_of(status: u16, code: &str, text: &str) -> FailureClass {
-    let text = text.to_ascii_lowercase();
-    match (status, code) {
-        (_, "ThrottlingException" | "TooManyRequestsException") | (429, _) => match code {
-            "ModelNotReadyException" => FailureClass::Transient,
-            _ if text.contains("per day") => FailureClass::DayQuota,
-            _ => FailureClass::Throttled,
-        },
-        (408, _) | (_, "ModelTimeoutException") => FailureClass::Timeout,
-        (424 | 500..=599, _) => FailureClass::Transient,
-        // A success that is none: a body cut off, a page of a proxy. The answer may have been made and billed.
-        (..300, _) => FailureClass::Broken,
-        // A redirect: this is not the service.
-        (300..=399 | 401 | 403 | 404, _) => FailureClass::Denied,
-        // The id is not good for this account and region: true for every call.
-        _ if text.contains("model identifier is invalid") || text.contains("on-demand throughput") => {
-            FailureClass::Denied
+fn stop_reason(reason: &WireStopReason) -> Result<StopReason, Failure> {
+    Ok(match reason {
+        WireStopReason::EndTurn => StopReason::EndTurn,
+        WireStopReason::StopSequence => StopReason::StopSequence,
+        WireStopReason::MaxTokens => StopReason::MaxTokens,
+        WireStopReason::ModelContextWindowExceeded => StopReason::ContextWindowExceeded,
+        WireStopReason::GuardrailIntervened => StopReason::GuardrailIntervened,
+        WireStopReason::ContentFiltered => StopReason::ContentFiltered,
+        other if other.as_str() == MISSING => {
+            return Err(failure(FailureClass::Broken, "the answer has no stop reason".to_owned()));
         }
-        _ => {
-            let too_long =
-                ["input is too long", "prompt is too long", "too many input tokens", "maximum context"];
-            if too_long.iter().any(|phrase| text.contains(phrase)) {
-                FailureClass::TooLong
-            } else {
-                FailureClass::Malformed
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_words_mean_different_things_under_different_codes() {
-        use FailureClass::*;
-        for (status, code, text, class) in [
-            (429, "ThrottlingException", "Too many tokens, please wait before trying again.", Throttled),
-            (429, "ThrottlingException", "Too many requests, please wait before trying again.", Throttled),
-            (
-                429,
-                "ThrottlingException",
-                "Too many tokens per day, please wait before trying again.",
-                DayQuota,
-            ),
-            (429, "ModelNotReadyException", "Model is not ready", Transient),
-            (429, "", "", Throttled),
-            (400, "ThrottlingException", "Rate exceeded", Throttled),
-            (400, "ValidationException", "Input is too long for requested model.", TooLong),
-            (400, "ValidationException", "prompt is too long: 215000 tokens > 200000 maximum", TooLong),
-            (400, "ValidationException", "The provided model identifier is invalid.", Denied),
-            (400, "ValidationException", "Malformed input request: extraneous key [x]", Malformed),
-            (403, "AccessDeniedException", "You don't have access to the model", Denied),
-            (404, "ResourceNotFoundException", "This model version has reached the end of its life.", Denied),
-            (408, "ModelTimeoutException", "Model timed out", Timeout),
-            (424, "ModelErrorException", "Model error", Transient),
-            (500, "InternalServerException", "", Transient),
-            (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", Transient),
-            (502, "", "<html>", Transient),
-            (200, "", "", Broken),
-            (302, "", "", Denied),
-        ] {
-            assert_eq!(class_of(status, code, text), class, "{status} {code} {text}");
-        }
-    }
-
-    #[test]
-    fn a_message_that_quotes_the_prompt_is_cut_off_before_the_quote() {
-        let prompt = "<document>\nThe patient, Mr Ünal, was seen on Monday.\n</document>";
-        let quoting = "ValidationException, HTTP 400: bad input: The patient, Mr Ünal, was seen on M";
-        let failure = withhold(failure(FailureClass::Malformed, quoting.to_owned()), prompt);
-        let expected = "ValidationException, HTTP 400: bad input:... (the rest quotes the request)";
-        assert_eq!(failure.message.replace(": ...", ":..."), expected);
-        let harmless = "ValidationException, HTTP 400: Input is too long for requested model.";
-        let failure = withhold(super::failure(FailureClass::TooLong, harmless.to_owned()), prompt);
-        assert_eq!(failure.message, harmless);
-    }
+        other => StopReason::Other(other.as_str().to_owned()),
+    })
 }

@@ -5,8 +5,11 @@
 //! `AWS_BEARER_TOKEN_BEDROCK`), because the SDK's own chain resolves them.
 
 mod bedrock;
+mod failure;
+mod quotas;
 mod s3;
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -14,7 +17,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedHttpClient};
 
-pub use bedrock::Bedrock;
+pub use bedrock::{Bedrock, CallTimeouts};
+pub use quotas::AccountQuotas;
 pub use s3::S3;
 
 use crate::store::StoreError;
@@ -36,12 +40,14 @@ pub struct Settings {
     pub s3_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, or else `AWS_ENDPOINT_URL`.
     pub bedrock_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SERVICE_QUOTAS`. Where Bedrock is a stand-in, its quotas are not those that AWS would name.
+    pub quotas_endpoint: Option<String>,
     /// Access key and secret key to use instead of the chain: those of the embedded sandbox.
     pub static_credentials: Option<(String, String)>,
     /// `AWS_BEARER_TOKEN_BEDROCK` is set: Bedrock needs no other credentials.
     pub bearer_token: bool,
-    /// Longest wait for a whole answer of a model.
-    pub call_timeout: Duration,
+    /// Longest waits for an answer of a model.
+    pub call_timeouts: CallTimeouts,
 }
 
 /// The SDK sets no limit of its own but this one; without the other two a request that hangs would hang the run.
@@ -141,9 +147,25 @@ impl Aws {
         S3::new(aws_sdk_s3::Client::from_conf(builder.build()), bucket, prefix, endpoint)
     }
 
-    pub fn bedrock(&self) -> Bedrock {
+    /// Whether Bedrock is AWS itself, so that what AWS publishes about it holds.
+    pub fn is_real_bedrock(&self) -> bool {
+        self.settings.bedrock_endpoint.as_deref().or(self.config.endpoint_url()).is_none()
+    }
+
+    /// The account's quotas, where there is somebody to ask; or why they can not be had.
+    pub async fn quotas(&self) -> Result<Option<AccountQuotas>, String> {
+        let endpoint = self.settings.quotas_endpoint.as_deref();
+        if endpoint.is_none() && (!self.is_real_bedrock() || self.settings.bearer_token) {
+            return Ok(None);
+        }
+        AccountQuotas::ask(&AccountQuotas::client(&self.config, endpoint)).await.map(Some)
+    }
+
+    /// Bedrock; the models `unstreamed` have no streaming.
+    pub fn bedrock(&self, unstreamed: BTreeSet<String>) -> Bedrock {
         let endpoint = self.settings.bedrock_endpoint.as_deref().or(self.config.endpoint_url());
-        Bedrock::new(&self.config, endpoint, direct_client(endpoint), self.settings.call_timeout)
+        let timeouts = self.settings.call_timeouts;
+        Bedrock::new(&self.config, endpoint, direct_client(endpoint), timeouts, unstreamed)
     }
 }
 
@@ -207,6 +229,11 @@ fn is_credentials(error: &dyn StdError) -> bool {
         || text.contains("SSO token")
 }
 
+/// The credentials were good once.
+fn is_expired(code: &str) -> bool {
+    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired")
+}
+
 /// What the user can do about a credentials fault, by S3's and Bedrock's error codes.
 fn credentials_message(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -216,7 +243,7 @@ fn credentials_message(code: &str) -> Option<&'static str> {
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
             "the AWS secret key does not belong to the access key (or this machine's clock is wrong)"
         }
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+        code if is_expired(code) => {
             "the AWS credentials have expired; run `aws sso login` or renew the session"
         }
         "RequestTimeTooSkewed" | "RequestTimeTooSkewedException" => {

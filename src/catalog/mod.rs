@@ -9,6 +9,7 @@ mod date;
 mod estimate;
 mod model;
 mod nearest;
+mod quota;
 mod table;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use date::{Date, ParseDateError};
 pub use estimate::TokenEstimate;
 pub use model::{Family, Kind, LongPrompt, Model, Price, Thinking};
 pub(crate) use nearest::nearest;
+pub use quota::{Quota, Scope};
 
 /// Models by id.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::date::Date;
 use super::estimate::TokenEstimate;
+use super::quota::Quota;
 use crate::domain::{Usage, Usd};
 
 /// The vendor's schema of request and reply bodies.
@@ -119,6 +120,8 @@ pub struct Model {
     pub sampling: bool,
     /// False: Converse refuses a system prompt for this model.
     pub system_prompt: bool,
+    /// False: the model answers only as a whole, never as a stream.
+    pub streaming: bool,
     /// The service counts this model's tokens (CountTokens, under `base_id`).
     pub counts_tokens: bool,
     /// False: on-demand calls of this bare id are refused, an inference profile must be named.
@@ -126,6 +129,8 @@ pub struct Model {
     pub thinking: Thinking,
     /// What an output token weighs in the tokens-per-minute quota when a call is settled.
     pub burndown: u32,
+    /// What a new account may use of it a minute, as far as it is published. Accounts differ: a starting point.
+    pub quota: Quota,
     /// The first day on which calls may fail.
     pub end_of_life: Option<Date>,
     /// The base id of the model that is suggested instead.

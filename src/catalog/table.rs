@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::date::Date;
 use super::model::{Family, Kind, LongPrompt, Model, Price, Thinking};
-use super::{Catalog, Entry, estimate};
+use super::{Catalog, Entry, estimate, quota};
 use crate::domain::Usd;
 
 #[derive(Deserialize)]
@@ -81,17 +81,24 @@ fn entry(row: Row) -> Entry {
         long_prompt,
         sampling: row.sampling,
         system_prompt: row.system,
+        streaming: streams(row.family),
         counts_tokens: row.counts,
         on_demand: row.on_demand,
         thinking: row.thinking,
         burndown: row.burndown,
         end_of_life: row.end_of_life,
         successor: row.successor,
+        quota: quota::default_for(&row.id, &base_id),
         estimate: estimate::for_model(row.family, &base_id),
         id: row.id,
         base_id,
     };
     Entry { model, priced: price.is_some(), regions }
+}
+
+/// Jurassic-2 has no streaming operation, and Llama 4's parameter page says that it has none either.
+fn streams(family: Family) -> bool {
+    !matches!(family, Family::Ai21J2 | Family::MetaLlama4)
 }
 
 /// `[input, output, cache read, cache write]`, the last two optional.

@@ -1,6 +1,7 @@
 //! Cuts a text into chunks at the best boundaries within a token budget, with the overlap before each marked as context.
 
 mod cut;
+mod halve;
 mod outline;
 mod sentence;
 mod stream;
@@ -8,6 +9,7 @@ mod tally;
 
 use serde::Serialize;
 
+pub use self::halve::halve;
 pub use self::stream::{Stream, StreamedChunk};
 
 use self::cut::{Cutter, Step};

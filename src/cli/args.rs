@@ -57,6 +57,11 @@ pub enum Command {
     Plan(Job),
     /// Process the documents and write the results
     Run(Job),
+    /// What a run came to, or has come to so far: of the last run in SINK, or of the one whose report SINK names
+    Report(Place),
+    /// Look after the ledger in a sink: check it, sum it up, delete what nobody needs
+    #[command(subcommand)]
+    Ledger(LedgerVerb),
     /// Show how files are cut: boundaries, tokens, overlap
     Chunk(Chunk),
     /// Count the tokens of files
@@ -91,6 +96,54 @@ pub struct Job {
     /// Run against the embedded stand-in for S3 and Bedrock, whose buckets are the folders in DIR (default: here)
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     pub sandbox: Option<PathBuf>,
+    /// The weather in the sandbox: quotas, latency and faults from a scenario file
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    pub scenario: Option<PathBuf>,
+    /// Do everything and buy every answer anew, whatever the ledger holds
+    #[arg(long)]
+    pub fresh: bool,
+    /// Try documents once more that failed or came out partial in as many runs as limits.max_runs_per_document allows
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Do the document KEY and buy its answers anew (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub forget: Vec<String>,
+}
+
+/// A sink, with docmill's own state in it.
+#[derive(Debug, ClapArgs)]
+pub struct Place {
+    /// Where the results are: s3://bucket/prefix/ or a folder
+    #[arg(value_name = "SINK")]
+    pub sink: String,
+    /// Look into the embedded stand-in for S3, whose buckets are the folders in DIR (default: here)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    pub sandbox: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerVerb {
+    /// Read everything and say what is damaged
+    Verify(Place),
+    /// Sum the log up, so that the next run starts faster
+    Compact {
+        #[command(flatten)]
+        place: Place,
+        /// Make all tables anew from the log
+        #[arg(long)]
+        rebuild: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Delete what is summed up and older than a week, and holds nothing that a result rests on
+    Gc {
+        #[command(flatten)]
+        place: Place,
+        /// Only say what would be deleted
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What takes the place of values in the pipeline file.
@@ -158,6 +211,15 @@ pub struct Sandbox {
     /// How long the model takes for each token of its answer, in microseconds
     #[arg(long, default_value = "0", value_parser = micros, value_name = "US")]
     pub token_latency_us: Duration,
+    /// Quotas, latency and faults from a scenario file
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// How many times faster than the clock the scenario's time goes
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub speed: u32,
+    /// Which requests a scenario's faults hit
+    #[arg(long, default_value = "0")]
+    pub seed: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,9 +3,13 @@
 
 mod args;
 mod inspect;
+mod ledger;
 mod pipelines;
+mod process;
+mod report;
 mod run;
 mod sandbox;
+mod session;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -72,6 +76,8 @@ pub fn main() -> ExitCode {
     let result = match args.command {
         Command::Run(command) => run::run(&command, &args.output),
         Command::Plan(command) => run::plan(&command, &args.output),
+        Command::Report(command) => report::report(&command, &args.output),
+        Command::Ledger(command) => ledger::ledger(&command, &args.output),
         Command::Check(command) => pipelines::check(&command, &args.output),
         Command::Init(command) => pipelines::init(&command),
         Command::Schema => pipelines::schema(),

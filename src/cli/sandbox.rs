@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::args::Sandbox as SandboxArgs;
 use super::{Exit, Fault, say};
-use crate::pipeline::{Location, Pipeline};
+use crate::sandbox::scenario::Scenario;
 use crate::sandbox::{Latency, Options, Root, Sandbox};
 
 /// Serves until Ctrl-C. What a client has to set goes to stdout, ready for `eval`.
 pub fn serve(command: &SandboxArgs) -> Result<Exit, Fault> {
     let root = if command.memory { Root::Memory } else { Root::Folder(command.dir.clone()) };
     let latency = Latency { fixed: command.latency_ms, per_output_token: command.token_latency_us };
-    let options = Options { root, listen: command.listen, latency, ..Options::default() };
+    let scenario = command.scenario.as_deref().map(read_scenario).transpose()?;
+    let (speed, seed) = (command.speed, command.seed);
+    let options =
+        Options { root, listen: command.listen, latency, scenario, speed, seed, ..Options::default() };
     let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
     super::run::runtime()?.block_on(async {
         let sandbox = Sandbox::start(options).await.map_err(|error| Fault::new(Exit::Refused, error))?;
@@ -22,15 +25,25 @@ pub fn serve(command: &SandboxArgs) -> Result<Exit, Fault> {
         writeln!(out, "export AWS_REGION=us-east-1")?;
         out.flush()?;
         say(&format!("S3 and Bedrock stand-in on {}; Ctrl-C stops it", sandbox.url()));
-        super::run::stop_signal().await;
+        super::process::stop_signal().await;
         sandbox.stop().await;
         Ok(Exit::Success)
     })
 }
 
-/// Starts the embedded sandbox over `dir`, with the bucket of the pipeline's sink made.
-pub async fn embedded(dir: &Path, pipeline: &Pipeline) -> Result<(Sandbox, String, String), Fault> {
-    if let Location::S3 { bucket, .. } = &pipeline.sink().location {
+fn read_scenario(path: &Path) -> Result<Scenario, Fault> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fault::usage(format!("can not read the scenario {}: {error}", path.display())))?;
+    Scenario::parse(&text).map_err(|error| Fault::usage(format!("{}: {error}", path.display())))
+}
+
+/// Starts the embedded sandbox over `dir`, with the bucket of the sink made. Gives the keys to it too.
+pub async fn embedded(
+    dir: &Path,
+    bucket: Option<&str>,
+    scenario: Option<&Path>,
+) -> Result<(Sandbox, String, String), Fault> {
+    if let Some(bucket) = bucket {
         let path = dir.join(bucket);
         std::fs::create_dir_all(&path).map_err(|error| {
             let error =
@@ -38,7 +51,8 @@ pub async fn embedded(dir: &Path, pipeline: &Pipeline) -> Result<(Sandbox, Strin
             Fault::new(Exit::Refused, error)
         })?;
     }
-    let options = Options { root: Root::Folder(PathBuf::from(dir)), ..Options::default() };
+    let scenario = scenario.map(read_scenario).transpose()?;
+    let options = Options { root: Root::Folder(PathBuf::from(dir)), scenario, ..Options::default() };
     let keys = (options.access_key.clone(), options.secret_key.clone());
     let sandbox = Sandbox::start(options).await.map_err(|error| Fault::new(Exit::Refused, error))?;
     Ok((sandbox, keys.0, keys.1))

@@ -1,6 +1,7 @@
 //! A call to a model and the reply to it, free of any provider's wire shape.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +26,33 @@ impl fmt::Display for Stage {
 
 /// A call's name within its document: level 0 is the map stage, level 1 merges its answers, and so on.
 /// Written `0.17` in results: the eighteenth chunk.
+///
+/// A chunk that turns out too long for its model is asked for in pieces, halves of halves: `0.17/2` and `0.17/3` are
+/// the halves of `0.17`, `0.17/4` and `0.17/5` those of the first half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId {
     pub level: u32,
     pub index: u32,
+    /// 0 for the whole; otherwise the number of a node in a binary tree whose root, the whole, is 1.
+    pub piece: u32,
 }
 
 impl CallId {
+    pub fn new(level: u32, index: u32) -> Self {
+        CallId { level, index, piece: 0 }
+    }
+
+    /// The whole of which this is a piece.
+    pub fn whole(self) -> CallId {
+        CallId { piece: 0, ..self }
+    }
+
+    /// The halves of it. `None` where halving has gone on for too long: 64 pieces of a chunk are no luck but a fault.
+    pub fn halves(self) -> Option<[CallId; 2]> {
+        let first = self.piece.max(1) * 2;
+        (first < 128).then(|| [CallId { piece: first, ..self }, CallId { piece: first + 1, ..self }])
+    }
+
     pub fn stage(self) -> Stage {
         if self.level == 0 { Stage::Map } else { Stage::Merge }
     }
@@ -39,13 +60,38 @@ impl CallId {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.level, self.index)
+        write!(f, "{}.{}", self.level, self.index)?;
+        match self.piece {
+            0 => Ok(()),
+            piece => write!(f, "/{piece}"),
+        }
     }
 }
 
 impl Serialize for CallId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = ParseCallIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.parse::<u32>().map_err(|_| ParseCallIdError(text.to_owned()));
+        let (call, piece) = text.split_once('/').unwrap_or((text, "0"));
+        let (level, index) = call.split_once('.').ok_or_else(|| ParseCallIdError(text.to_owned()))?;
+        Ok(CallId { level: number(level)?, index: number(index)?, piece: number(piece)? })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a call, such as `0.17`")]
+pub struct ParseCallIdError(String);
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{CallId, DocumentState, StopReason, Usage, Usd};
 
@@ -22,6 +22,8 @@ pub enum Event {
     Listed {
         documents: u64,
         excluded: u64,
+        /// Of these documents, those that are as they were when their result was written: they are skipped.
+        unchanged: u64,
         last: bool,
     },
     /// The document is about to be fetched.
@@ -64,6 +66,22 @@ pub enum Event {
         cost: Usd,
         latency_ms: u64,
         attempts: u32,
+        /// A run that was killed sent the same call and did not live to keep the answer: it may have been paid for
+        /// twice.
+        repeated: bool,
+    },
+    /// The answer was in the ledger, or another call just asked the same.
+    CallRecalled {
+        key: String,
+        call: CallId,
+        model: String,
+    },
+    /// The run was interrupted before the answer came.
+    CallAbandoned {
+        key: String,
+        call: CallId,
+        model: String,
+        maybe_billed: Usd,
     },
     CallFailed {
         key: String,
@@ -71,6 +89,9 @@ pub enum Event {
         model: String,
         attempts: u32,
         reason: String,
+        /// Of replies that were paid for and are of no use.
+        usage: Usage,
+        cost: Usd,
         maybe_billed: Usd,
     },
     DocumentFinished {
@@ -93,7 +114,8 @@ pub enum Event {
 }
 
 /// What a run came to. `documents` counts each document that ended, in exactly one state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Objects that the listing showed and the globs let through.
     pub selected: u64,
@@ -107,6 +129,12 @@ pub struct Totals {
     pub unfinished: u64,
     pub chunks: u64,
     pub retries: u64,
+    /// Calls that were answered without paying: from the ledger, or by the answer to an equal call.
+    pub recalled: u64,
+    /// Calls that were in flight when the run was interrupted.
+    pub abandoned: u64,
+    /// Answers that an earlier run may have paid for and lost: it was killed with these calls under way.
+    pub repeated: u64,
     pub planned: Planned,
     pub models: BTreeMap<String, ModelTotals>,
     /// Attempts that broke off after they were sent: the service may have billed up to this much for them.
@@ -139,7 +167,8 @@ impl Totals {
 }
 
 /// The sum of the plans of the documents that were planned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Planned {
     pub documents: u64,
     /// Tokens of the documents themselves, in the chunker's encoding, overlap not counted twice.
@@ -152,7 +181,8 @@ pub struct Planned {
     pub at_most: Usd,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelTotals {
     pub calls: u64,
     pub failed_calls: u64,

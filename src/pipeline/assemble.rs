@@ -21,6 +21,7 @@ pub(super) fn assemble(
     prompts: Prompts,
     path: &str,
     candidates: Vec<Candidate>,
+    fallback: Vec<Candidate>,
     warnings: Diagnostics,
 ) -> Pipeline {
     let optional = |path: &str| values.get(path).map(|located| located.value.clone());
@@ -50,7 +51,7 @@ pub(super) fn assemble(
                 other => unexpected(&other),
             },
         },
-        route: Route { candidates },
+        route: Route { candidates, fallback },
         map: Map {
             task: match take("map.task") {
                 Value::Meaning(Meaning::Task(task)) => task,
@@ -78,7 +79,22 @@ pub(super) fn assemble(
             max_in_flight: small(take("limits.max_in_flight")),
             max_documents_in_flight: small(take("limits.max_documents_in_flight")),
             max_attempts: small(take("limits.max_attempts")),
+            max_cost_per_document: optional("limits.max_cost_per_document_usd").map(money),
+            max_retries: optional("limits.max_retries").map(number),
+            cut_answers: match take("limits.cut_answers") {
+                Value::Meaning(Meaning::CutAnswers(rule)) => rule,
+                other => unexpected(&other),
+            },
             call_timeout: duration(take("limits.call_timeout")),
+            idle_timeout: duration(take("limits.idle_timeout")),
+            grace: duration(take("limits.grace")),
+            max_runs_per_document: small(take("limits.max_runs_per_document")),
+            quotas: match optional("limits.quotas") {
+                Some(Value::Quotas(quotas)) => quotas.into_iter().map(|(id, _, quota)| (id, quota)).collect(),
+                Some(other) => unexpected(&other),
+                None => BTreeMap::new(),
+            },
+            quota_headroom_percent: small(take("limits.quota_headroom_percent")),
         },
         sink: Sink { location: location(take("sink.uri")), formats: sink_formats(take("sink.formats")) },
         prompts,

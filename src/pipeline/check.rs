@@ -14,7 +14,7 @@ use super::prompt::{PromptKey, Prompts};
 use super::reader::{self, Located, Reading};
 use super::settings::{Candidate, MergeStrategy};
 use super::{DEFAULTS, Pipeline};
-use crate::catalog::{Catalog, CatalogError, Date, Kind, Model, Thinking};
+use crate::catalog::{Catalog, CatalogError, Date, Kind, Model, Thinking, nearest};
 use crate::domain::Stage;
 
 /// Models that end within so many days are warned about.
@@ -41,10 +41,14 @@ pub(super) fn build(
     checker.chunk();
     checker.places();
     checker.prompts();
-    let candidates = checker.candidates(catalog, today);
+    let candidates = checker.models("route.candidates", catalog, today);
+    let fallback = checker.models("route.fallback", catalog, today);
     checker.capacity(&candidates);
     checker.thinking(&candidates);
-    checker.sampling(&candidates);
+    for models in [&candidates, &fallback] {
+        checker.sampling(models);
+    }
+    checker.quotas(&candidates, &fallback);
     let mut found = std::mem::take(&mut checker.reading.diagnostics);
     found.append(&mut checker.found);
     let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -52,9 +56,10 @@ pub(super) fn build(
     if !errors.is_empty() {
         return Err(Diagnostics::new(path, text, errors.into_iter().chain(warnings).collect()));
     }
-    let candidates = candidates.into_iter().map(|(candidate, _)| candidate).collect();
+    let [candidates, fallback] =
+        [candidates, fallback].map(|models| models.into_iter().map(|(candidate, _)| candidate).collect());
     let warnings = Diagnostics::new(path, text, warnings);
-    Ok(assemble(&checker.reading.values, checker.prompts, path, candidates, warnings))
+    Ok(assemble(&checker.reading.values, checker.prompts, path, candidates, fallback, warnings))
 }
 
 struct Checker<'a> {
@@ -177,31 +182,45 @@ impl Checker<'_> {
         }
     }
 
-    /// The candidates that the catalogue knows, with their places.
-    fn candidates(&mut self, catalog: &Catalog, today: Date) -> Vec<(Candidate, Place)> {
-        let Some(Located { value: Value::Models(ids), .. }) = self.get("route.candidates") else {
+    /// The models of the key `path` that the catalogue knows, with their places.
+    fn models(&mut self, path: &'static str, catalog: &Catalog, today: Date) -> Vec<(Candidate, Place)> {
+        let Some(Located { value: Value::Models(ids), .. }) = self.get(path) else {
             return Vec::new();
         };
         let mut candidates = Vec::new();
         for (id, place) in ids.clone() {
             match catalog.find(&id, today) {
                 Ok(model) if model.kind == Kind::Chat => {
-                    self.found.extend(ends_soon(catalog, model, &id, &place, today));
+                    self.found.extend(ends_soon(catalog, model, (path, &id), &place, today));
                     candidates.push((Candidate { id, model: model.clone() }, place));
                 }
                 Ok(_) => {
                     let message = format!("{} makes embeddings and can not answer a prompt", quoted(&id));
-                    self.found.push(Diagnostic::new(
-                        Code::NotAChatModel,
-                        "route.candidates",
-                        &place,
-                        message,
-                    ));
+                    self.found.push(Diagnostic::new(Code::NotAChatModel, path, &place, message));
                 }
-                Err(error) => self.found.push(model_fault(&error, &place)),
+                Err(error) => self.found.push(model_fault(path, &error, &place)),
             }
         }
         candidates
+    }
+
+    /// A quota for a model that is never called is a misspelt id, mostly.
+    fn quotas(&mut self, candidates: &[(Candidate, Place)], fallback: &[(Candidate, Place)]) {
+        let Some(Located { value: Value::Quotas(quotas), .. }) = self.get("limits.quotas") else { return };
+        let known: Vec<&str> =
+            candidates.iter().chain(fallback).map(|(model, _)| model.id.as_str()).collect();
+        let unknown = quotas.iter().filter(|(id, ..)| !known.contains(&id.as_str()));
+        let faults: Vec<Diagnostic> = unknown
+            .map(|(id, place, _)| {
+                let message = format!("{} is neither a candidate nor a fallback", quoted(id));
+                let hint = match nearest(id, known.iter().copied(), 1)[..] {
+                    [meant] => format!("did you mean \"{meant}\"?"),
+                    _ => format!("known: {}", known.join(", ")),
+                };
+                Diagnostic::new(Code::UnknownName, "limits.quotas", place, message).hint(hint)
+            })
+            .collect();
+        self.found.extend(faults);
     }
 
     /// Whether chunks and answers fit the candidates.
@@ -298,14 +317,20 @@ impl Checker<'_> {
     }
 }
 
-fn ends_soon(catalog: &Catalog, model: &Model, id: &str, place: &Place, today: Date) -> Option<Diagnostic> {
+fn ends_soon(
+    catalog: &Catalog,
+    model: &Model,
+    (path, id): (&str, &str),
+    place: &Place,
+    today: Date,
+) -> Option<Diagnostic> {
     let on = model.end_of_life.filter(|on| on.days_after(today) <= ENDS_SOON_DAYS)?;
     let message = format!("{} reaches its end of life on {on}", quoted(id));
-    let fault = Diagnostic::new(Code::ModelEndsSoon, "route.candidates", place, message).warning();
+    let fault = Diagnostic::new(Code::ModelEndsSoon, path, place, message).warning();
     Some(fault.hints(catalog.successor(model, today).map(|successor| format!("use `{successor}` instead"))))
 }
 
-fn model_fault(error: &CatalogError, place: &Place) -> Diagnostic {
+fn model_fault(path: &str, error: &CatalogError, place: &Place) -> Diagnostic {
     let code = match error {
         CatalogError::Unknown { .. } => Code::UnknownModel,
         CatalogError::EndOfLife { .. } => Code::DeadModel,
@@ -313,5 +338,5 @@ fn model_fault(error: &CatalogError, place: &Place) -> Diagnostic {
         CatalogError::Unpriced { .. } => Code::UnpricedModel,
         CatalogError::OpaqueArn { .. } | CatalogError::NotAModelArn { .. } => Code::OpaqueArn,
     };
-    Diagnostic::new(code, "route.candidates", place, error.to_string()).hints(error.hint())
+    Diagnostic::new(code, path, place, error.to_string()).hints(error.hint())
 }

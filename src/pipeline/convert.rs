@@ -10,7 +10,7 @@ use super::keys::{Choice, FORMATS, Key, Kind, Meaning};
 use super::location::Location;
 use super::quantity::{parse_bytes, parse_duration, parse_thousandths};
 use super::settings::Pattern;
-use crate::catalog::nearest;
+use crate::catalog::{Quota, nearest};
 use crate::domain::{Format, Usd};
 
 /// There are not many more on Bedrock.
@@ -27,6 +27,7 @@ pub(super) enum Value {
     Patterns(Vec<Pattern>),
     Formats(Vec<(Pattern, Format)>),
     Models(Vec<(String, Place)>),
+    Quotas(Vec<(String, Place, Quota)>),
     Meaning(Meaning),
     Meanings(Vec<Meaning>),
 }
@@ -63,6 +64,7 @@ impl Converter<'_> {
             Kind::Globs { may_be_empty } => self.globs(value, may_be_empty).map(Value::Patterns),
             Kind::Formats => self.formats(value).map(Value::Formats),
             Kind::Models => self.models(value).map(Value::Models),
+            Kind::Quotas => self.quotas(value).map(Value::Quotas),
             Kind::Choice(choices) => {
                 let name = self.string(value, "a string")?;
                 self.choice(choices, name, self.place).map(Value::Meaning)
@@ -307,6 +309,42 @@ impl Converter<'_> {
             }
         }
         Some(formats)
+    }
+
+    fn quotas(&mut self, value: &DeValue<'_>) -> Option<Vec<(String, Place, Quota)>> {
+        const WANTED: &str = "a table such as { \"MODEL ID\" = { tokens_per_minute = 200000 } }";
+        const NAMES: [&str; 3] = ["requests_per_minute", "tokens_per_minute", "tokens_per_day"];
+        let Some(table) = value.as_table() else {
+            self.wrong_type(self.place, WANTED, value);
+            return None;
+        };
+        let mut quotas = Vec::new();
+        for (id, limits) in table.iter() {
+            let Some(limits) = limits.get_ref().as_table() else {
+                self.wrong_type(&self.inside(limits.span()), WANTED, limits.get_ref());
+                continue;
+            };
+            let mut quota = Quota::default();
+            for (name, limit) in limits.iter() {
+                let (place, number) = (self.inside(limit.span()), integer(limit.get_ref()));
+                let slot = match name.get_ref().as_ref() {
+                    "requests_per_minute" => &mut quota.requests_per_minute,
+                    "tokens_per_minute" => &mut quota.tokens_per_minute,
+                    "tokens_per_day" => &mut quota.tokens_per_day,
+                    other => {
+                        self.unknown_name(other, &self.inside(name.span()), &NAMES);
+                        continue;
+                    }
+                };
+                if number.is_none() {
+                    let message = format!("`{}` must be a whole number", name.get_ref());
+                    self.fault(Code::BadValue, &place, message, "");
+                }
+                *slot = number;
+            }
+            quotas.push((id.get_ref().to_string(), self.inside(id.span()), quota));
+        }
+        Some(quotas)
     }
 
     fn models(&mut self, value: &DeValue<'_>) -> Option<Vec<(String, Place)>> {

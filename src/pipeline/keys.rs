@@ -3,7 +3,7 @@
 
 use crate::domain::Encoding;
 use crate::domain::Format;
-use crate::pipeline::settings::{BoundaryRule, EncodingRule, MergeStrategy, Task};
+use crate::pipeline::settings::{BoundaryRule, CutAnswers, EncodingRule, MergeStrategy, Task};
 use crate::sink::OutputFormat;
 
 pub(super) struct Key {
@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Formats,
     /// An array of model ids.
     Models,
+    /// A table of model ids and their quotas.
+    Quotas,
     Choice(&'static [Choice]),
     /// An array of different choices, at least one.
     Choices(&'static [Choice]),
@@ -74,6 +76,7 @@ pub(super) enum Meaning {
     Task(Task),
     Strategy(MergeStrategy),
     SinkFormat(OutputFormat),
+    CutAnswers(CutAnswers),
     NotAvailable,
 }
 
@@ -111,6 +114,11 @@ const SINK_FORMATS: &[Choice] = &[
     choice("markdown", Meaning::SinkFormat(OutputFormat::Markdown)),
     choice("jsonl", Meaning::NotAvailable),
     choice("parquet", Meaning::NotAvailable),
+];
+
+const CUT_ANSWERS: &[Choice] = &[
+    choice("ask-again", Meaning::CutAnswers(CutAnswers::AskAgain)),
+    choice("keep", Meaning::CutAnswers(CutAnswers::Keep)),
 ];
 
 /// The names that `source.formats` takes, as `domain::Format` is written.
@@ -151,6 +159,7 @@ pub(super) static KEYS: &[Key] = &[
     key("chunk.boundary", Kind::Choice(BOUNDARIES), Need::Defaulted),
     key("chunk.encoding", Kind::Choice(ENCODINGS), Need::Defaulted),
     key("route.candidates", Kind::Models, Need::Required),
+    key("route.fallback", Kind::Models, Need::Optional),
     key("map.task", Kind::Choice(TASKS), Need::Defaulted),
     key("map.system", Kind::Template { required: false }, Need::Defaulted),
     key("map.prompt", Kind::Template { required: true }, Need::Defaulted),
@@ -164,26 +173,27 @@ pub(super) static KEYS: &[Key] = &[
     // One answer a call would make a level as large as the one below it: the tree would never end.
     count("merge.max_fan_in", 2, 1_000),
     key("limits.max_cost_usd", Kind::Money, Need::Optional),
+    key("limits.max_cost_per_document_usd", Kind::Money, Need::Optional),
     key("limits.deadline", Kind::Duration, Need::Optional),
     count("limits.max_in_flight", 1, 10_000),
     count("limits.max_documents_in_flight", 1, 10_000),
     count("limits.max_attempts", 1, 100),
+    key("limits.max_retries", Kind::Count { min: 0, max: 1_000_000_000 }, Need::Optional),
+    key("limits.cut_answers", Kind::Choice(CUT_ANSWERS), Need::Defaulted),
     key("limits.call_timeout", Kind::Duration, Need::Defaulted),
+    key("limits.idle_timeout", Kind::Duration, Need::Defaulted),
+    key("limits.grace", Kind::Duration, Need::Defaulted),
+    count("limits.max_runs_per_document", 1, 1_000),
+    key("limits.quotas", Kind::Quotas, Need::Optional),
+    // More than nine tenths unused is a mistake, not caution.
+    count("limits.quota_headroom_percent", 0, 90),
     key("sink.uri", Kind::Location, Need::Required),
     key("sink.formats", Kind::Choices(SINK_FORMATS), Need::Defaulted),
 ];
 
 /// Keys and sections of the contract that this version does not have yet: refused as such, not as unknown.
-pub(super) const NOT_AVAILABLE: &[&str] = &[
-    "route.rules",
-    "route.fallback",
-    "route.escalate",
-    "map.schema",
-    "refine",
-    "limits.quotas",
-    "sink.kms_key",
-    "sink.tags",
-];
+pub(super) const NOT_AVAILABLE: &[&str] =
+    &["route.rules", "route.escalate", "map.schema", "refine", "sink.kms_key", "sink.tags"];
 
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)

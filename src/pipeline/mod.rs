@@ -30,8 +30,8 @@ pub use overrides::{Override, OverrideError};
 pub use prompt::{MapVars, MergeVars, RenderError, Rendered};
 pub use schema::schema;
 pub use settings::{
-    BoundaryRule, Candidate, Chunking, EncodingRule, Limits, Map, Merge, MergeStrategy, Pattern, Route, Sink,
-    Source, Task,
+    BoundaryRule, Candidate, Chunking, CutAnswers, EncodingRule, Limits, Map, Merge, MergeStrategy, Pattern,
+    Route, Sink, Source, Task,
 };
 
 use crate::catalog::{Catalog, Date};

@@ -95,6 +95,14 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Models => {
             json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true })
         }
+        Kind::Quotas => {
+            let limit = json!({ "type": "integer", "minimum": 0 });
+            let limits = json!({
+                "requests_per_minute": limit, "tokens_per_minute": limit, "tokens_per_day": limit,
+            });
+            let quota = json!({ "type": "object", "additionalProperties": false, "properties": limits });
+            json!({ "type": "object", "additionalProperties": quota })
+        }
         Kind::Choice(choices) => json!({ "enum": available(choices) }),
         Kind::Choices(choices) => {
             json!({ "type": "array", "items": { "enum": available(choices) }, "minItems": 1, "uniqueItems": true })

@@ -1,12 +1,13 @@
 //! The sections of a pipeline as the other rooms read them: checked, complete, in the units of the code.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Serialize;
 
 use super::location::Location;
-use crate::catalog::Model;
+use crate::catalog::{Model, Quota};
 use crate::domain::{Encoding, Format, Usd};
 use crate::sink::OutputFormat;
 
@@ -89,6 +90,8 @@ pub enum EncodingRule {
 pub struct Route {
     /// At least one, in the order of the file, none twice. At least one holds a chunk and its answer.
     pub candidates: Vec<Candidate>,
+    /// Who takes over, in this order, where the chosen candidate can not go on.
+    pub fallback: Vec<Candidate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,14 +162,34 @@ impl MergeStrategy {
 }
 
 /// `[limits]`: what a run may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub max_cost: Option<Usd>,
+    pub max_cost_per_document: Option<Usd>,
     pub deadline: Option<Duration>,
     pub max_in_flight: u32,
     pub max_documents_in_flight: u32,
     pub max_attempts: u32,
+    /// Repeated attempts that the whole run may make. `None`: in proportion to its calls.
+    pub max_retries: Option<u64>,
+    pub cut_answers: CutAnswers,
     pub call_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub grace: Duration,
+    pub max_runs_per_document: u32,
+    /// By the id of a candidate or fallback, as typed there.
+    pub quotas: BTreeMap<String, Quota>,
+    pub quota_headroom_percent: u32,
+}
+
+/// What is done with an answer that was cut at `max_tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutAnswers {
+    /// Once more, with room for twice as much.
+    AskAgain,
+    /// It is kept as it is, and its document is partial.
+    Keep,
 }
 
 /// `[sink]`: where results go and in which forms.

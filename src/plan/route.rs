@@ -1,7 +1,7 @@
 //! The choice of models: for each stage the cheapest candidate that fits.
 
 use crate::catalog::Model;
-use crate::domain::{Format, Usage, Usd};
+use crate::domain::{Format, Stage, Usage, Usd};
 use crate::pipeline::{
     Candidate, EncodingRule, MapVars, MergeStrategy, MergeVars, Pipeline, RenderError, Rendered,
 };
@@ -47,6 +47,11 @@ impl Route {
             && at_most + u64::from(max_tokens) <= self.model.window_tokens
     }
 
+    /// The limit of an answer that was cut at `max_tokens` and is asked for once more.
+    pub fn escalated(&self, max_tokens: u32) -> u32 {
+        max_tokens.saturating_mul(2).min(self.model.max_output_tokens).max(max_tokens)
+    }
+
     /// Tokens of `text` in the model's nearest public encoding.
     pub fn count(&self, text: &str) -> u64 {
         tokens::count(text, self.model.estimate.encoding)
@@ -58,6 +63,9 @@ impl Route {
 pub struct Routes {
     pub map: Route,
     pub merge: Route,
+    /// Who takes over, in this order, where the first can not go on.
+    pub map_fallback: Vec<Route>,
+    pub merge_fallback: Vec<Route>,
     /// Tokens of the map prompt without any document text, in the map model's nearest encoding.
     pub map_overhead: u64,
     pub merge_overhead: u64,
@@ -78,6 +86,15 @@ pub enum RouteError {
 }
 
 impl Routes {
+    /// The models of a stage, in the order in which they are tried.
+    pub fn of(&self, stage: Stage) -> impl Iterator<Item = &Route> {
+        let (first, others) = match stage {
+            Stage::Map => (&self.map, &self.map_fallback),
+            Stage::Merge => (&self.merge, &self.merge_fallback),
+        };
+        std::iter::once(first).chain(others)
+    }
+
     /// Chooses for `pipeline` what is cheapest for a full chunk and a full merge.
     pub fn choose(pipeline: &Pipeline) -> Result<Routes, RouteError> {
         let candidates: Vec<Route> = pipeline.route().candidates.iter().map(Route::from).collect();
@@ -93,6 +110,14 @@ impl Routes {
             })?,
             MergeStrategy::Concat | MergeStrategy::None => map.clone(),
         };
+        let fallback: Vec<Route> = pipeline.route().fallback.iter().map(Route::from).collect();
+        let others = |first: &Route, prompt: &Rendered, input: u64, max_tokens: u32| -> Vec<Route> {
+            let fits =
+                |route: &&Route| route.id != first.id && route.fits(input + count(route, prompt), max_tokens);
+            fallback.iter().filter(fits).cloned().collect()
+        };
+        let map_fallback = others(&map, &map_prompt, chunk_tokens, map_max);
+        let merge_fallback = others(&merge, &merge_prompt, 2 * answer_tokens, merge_max);
         let (map_overhead, merge_overhead) = (count(&map, &map_prompt), count(&merge, &merge_prompt));
         let mut fan_in = pipeline.merge().max_fan_in;
         while fan_in > 2 && !merge.fits(u64::from(fan_in) * answer_tokens + merge_overhead, merge_max) {
@@ -102,7 +127,16 @@ impl Routes {
             EncodingRule::Auto => map.model.estimate.encoding,
             EncodingRule::Fixed(encoding) => encoding,
         };
-        Ok(Routes { map, merge, map_overhead, merge_overhead, encoding, fan_in })
+        Ok(Routes {
+            map,
+            merge,
+            map_fallback,
+            merge_fallback,
+            map_overhead,
+            merge_overhead,
+            encoding,
+            fan_in,
+        })
     }
 }
 

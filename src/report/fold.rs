@@ -5,7 +5,8 @@ use crate::domain::{DocumentState, Event, Totals};
 /// Adds what `event` says to `totals`.
 pub fn fold(totals: &mut Totals, event: &Event) {
     match event {
-        Event::Listed { documents, excluded, .. } => {
+        Event::Listed { documents, excluded, unchanged, .. } => {
+            totals.skipped += unchanged;
             totals.selected += documents;
             totals.excluded += excluded;
         }
@@ -37,15 +38,24 @@ pub fn fold(totals: &mut Totals, event: &Event) {
             model.usage += *usage;
             model.cost += *cost;
         }
-        Event::CallFinished { model, usage, cost, .. } => {
+        Event::CallFinished { model, usage, cost, repeated, .. } => {
+            totals.repeated += u64::from(*repeated);
             let model = totals.models.entry(model.clone()).or_default();
             model.calls += 1;
             model.usage += *usage;
             model.cost += *cost;
         }
-        Event::CallFailed { model, maybe_billed, .. } => {
+        Event::CallFailed { model, usage, cost, maybe_billed, .. } => {
             totals.maybe_billed += *maybe_billed;
-            totals.models.entry(model.clone()).or_default().failed_calls += 1;
+            let model = totals.models.entry(model.clone()).or_default();
+            model.failed_calls += 1;
+            model.usage += *usage;
+            model.cost += *cost;
+        }
+        Event::CallRecalled { .. } => totals.recalled += 1,
+        Event::CallAbandoned { maybe_billed, .. } => {
+            totals.abandoned += 1;
+            totals.maybe_billed += *maybe_billed;
         }
         Event::DocumentFinished { state, .. } => match state {
             DocumentState::Done => totals.done += 1,

@@ -27,6 +27,8 @@ pub struct RunRecord {
     pub seconds: Option<u64>,
     /// `running`, or how it ended.
     pub ended: String,
+    /// The run's first segment in the ledger's log.
+    pub first_segment: u64,
     pub max_cost_usd: Option<crate::domain::Usd>,
     pub totals: Totals,
     /// Objects with the states of the documents, in the order in which they ended.

@@ -1,77 +1,189 @@
-//! The loop's dealings with calls: queue, send, take in what came of it, and write the result after the last one.
+//! The loop's dealings with calls: recall or queue, send, take in what came of it, and write the result after the last
+//! one.
 
 use tokio::time::Instant;
 
 use super::conductor::{Done, Loop};
-use super::{Ended, Job};
-use crate::dispatch::{Failure, Finished, Ticket};
-use crate::domain::{CallId, Event, Reply, Stage};
-use crate::plan::Route;
+use super::document::Origin;
+use super::journal::{Answered, paid_reply};
+use super::write::Unwritten;
+use super::{Ended, with_causes, write};
+use crate::dispatch::{Failure, Finished, LaneId, Need, Sending, Ticket};
+use crate::domain::{Call, CallId, DocumentState, Event, Reply, Stage, StopReason, Usage, Usd};
+use crate::ledger::{self, LedgerError, PaidReply, ReplyKey};
+use crate::pipeline::CutAnswers;
 use crate::sink;
 
 /// When so many calls were given up and not one succeeded, the pipeline or the account is wrong, not the documents.
 const HOPELESS_CALLS: u64 = 20;
 
+/// How the writing of a document's result went.
+pub(super) struct Written {
+    origin: Origin,
+    state: DocumentState,
+    reason: Option<String>,
+    cost: Usd,
+    result: Result<Vec<ledger::Output>, Unwritten>,
+}
+
+/// What a call that was given up has cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bill {
+    usage: Usage,
+    cost: Usd,
+    maybe_billed: Usd,
+}
+
 impl Loop<'_> {
-    /// Queues a call of a document, and the one that follows if it can not be sent at all.
+    /// Answers a call of a document from the ledger or queues it, and does the same with the one that follows if it can
+    /// not be sent at all.
     pub(super) fn push(&mut self, number: u64, call: CallId) {
         let mut next = Some(call);
         while let Some(id) = next.take() {
             let Some(document) = self.documents.get_mut(&number) else { return };
             document.open_calls += 1;
-            let route = route(&self.job, id);
             match document.call(&self.job, id) {
-                Ok(call) => {
-                    let prompt_bytes = call.user.len() + call.system.as_deref().map_or(0, str::len);
-                    let at_most = route.worst_case(prompt_bytes, call.max_tokens);
-                    self.dispatcher.push(Ticket::new(number, id), at_most);
-                }
+                Ok(call) => self.recall(Ticket::new(number, id), &call),
                 Err(error) => {
                     document.open_calls -= 1;
-                    next = document.gave_up(id, &route.id, error.to_string());
+                    let model = &self.job.routes.of(id.stage()).next().expect("a stage has a model").id;
+                    next = document.gave_up(id, model, error.to_string());
                 }
             }
         }
     }
 
-    pub(super) fn send(&mut self, ticket: Ticket) {
+    /// Looks whether the answer is there already.
+    fn recall(&mut self, ticket: Ticket, call: &Call) {
+        let key = ReplyKey::of(call);
+        if self.journal.joins(ticket, key) {
+            return;
+        }
+        let document = &self.documents[&ticket.document];
+        if self.job.redo.buys_anew(&document.key) || !self.journal.reader.may_hold(key) {
+            return self.queue(ticket, false);
+        }
+        let reader = self.journal.reader.clone();
+        self.tasks.spawn(async move { Done::Recalled(ticket, reader.recall(key).await) });
+    }
+
+    pub(super) fn recalled(&mut self, ticket: Ticket, found: Result<Option<PaidReply>, LedgerError>) {
+        let found = found.unwrap_or_else(|error| {
+            let message = format!("an answer in the ledger can not be read: {}", with_causes(&error));
+            self.emit(Event::Notice { message });
+            None
+        });
+        match found {
+            None => self.queue(ticket, false),
+            Some(reply) if self.is_worth_more_room(ticket, &reply) => self.queue(ticket, true),
+            Some(reply) => {
+                let others = self.journal.settle(ticket);
+                self.deliver_recalled(ticket, reply.clone());
+                for other in others {
+                    self.deliver_recalled(other, reply.clone());
+                }
+            }
+        }
+    }
+
+    /// An earlier run bought an answer that was cut, and did not live to ask for the whole one.
+    fn is_worth_more_room(&self, ticket: Ticket, reply: &PaidReply) -> bool {
+        let stage = ticket.call().stage();
+        let ceiling = self.max_tokens(stage);
+        let asks_again = self.job.pipeline.limits().cut_answers == CutAnswers::AskAgain;
+        let most = self.job.routes.of(stage).next().map_or(ceiling, |route| route.escalated(ceiling));
+        asks_again && reply.stop == StopReason::MaxTokens && reply.max_tokens < most
+    }
+
+    fn deliver_recalled(&mut self, ticket: Ticket, reply: PaidReply) {
+        let id = ticket.call();
+        let Some(document) = self.documents.get_mut(&ticket.document) else { return };
+        let (key, model, max_tokens) = (document.key.clone(), reply.model.clone(), reply.max_tokens);
+        document.open_calls -= 1;
+        let ready = document.answered(&self.job, id, &model, reply.into_reply(), max_tokens);
+        self.emit(Event::CallRecalled { key, call: id, model });
+        self.go_on(ticket, ready);
+    }
+
+    fn max_tokens(&self, stage: Stage) -> u32 {
+        match stage {
+            Stage::Map => self.job.pipeline.map().max_tokens,
+            Stage::Merge => self.job.pipeline.merge().max_tokens,
+        }
+    }
+
+    fn queue(&mut self, ticket: Ticket, is_escalated: bool) {
+        let Some(document) = self.documents.get(&ticket.document) else { return };
+        let (prompt_bytes, counted_tokens) = document.size(ticket.call());
+        let max_tokens = self.max_tokens(ticket.call().stage());
+        self.dispatcher.push(ticket, Need { prompt_bytes, counted_tokens, max_tokens, is_escalated });
+    }
+
+    pub(super) fn send(&mut self, sending: Sending) {
+        let Sending { ticket, lane, max_tokens, .. } = sending;
         let document = self.documents.get(&ticket.document);
         let document = document.expect("a document stays until its last call is finished");
-        let call = document.call(&self.job, ticket.call());
+        let route = &self.dispatcher.lane(lane).route;
+        let call = document.call_to(&self.job, ticket.call(), route, max_tokens);
+        let (prompt_bytes, _) = document.size(ticket.call());
+        self.sent.insert(ticket, (route.id.clone(), route.worst_case(prompt_bytes as usize, max_tokens)));
         let (model, started) = (self.model.clone(), Instant::now());
-        self.tasks.spawn(async move {
+        self.attempts.spawn(async move {
             let result = match call {
                 Ok(call) => model.converse(&call).await,
                 // It could be made when it was queued, and nothing has changed since.
                 Err(error) => Err(Failure::malformed(error.to_string())),
             };
-            Done::Attempt { ticket, result, started }
+            Done::Attempt { ticket, lane, max_tokens, result, started }
         });
     }
 
-    pub(super) fn attempted(&mut self, ticket: Ticket, result: Result<Reply, Failure>, started: Instant) {
-        let id = ticket.call();
-        let route = route(&self.job, id).clone();
-        let settings = &self.job.pipeline;
-        let max_tokens = match id.stage() {
-            Stage::Map => settings.map().max_tokens,
-            Stage::Merge => settings.merge().max_tokens,
-        };
-        let outcome = result.map(|reply| {
-            let cost = route.model.cost(reply.usage);
-            (reply, cost)
+    pub(super) fn attempted(
+        &mut self,
+        ticket: Ticket,
+        lane: LaneId,
+        max_tokens: u32,
+        result: Result<Reply, Failure>,
+        started: Instant,
+    ) {
+        self.sent.remove(&ticket);
+        let key = self.journal.key_of(ticket).expect("a call has its key until it is settled");
+        let lane_cost = |reply: &Reply| self.dispatcher.lane(lane).route.model.cost(reply.usage);
+        let paid = result.as_ref().ok().map(|reply| Answered {
+            ticket,
+            key,
+            cost: lane_cost(reply),
+            reply: reply.clone(),
+            model: self.dispatcher.lane(lane).route.id.clone(),
+            max_tokens,
+            attempts: 0,
+            latency_ms: started.elapsed().as_millis() as u64,
         });
-        let finished = self.dispatcher.finish(ticket, outcome, self.now_ms());
-        let document = self.documents.get_mut(&ticket.document);
-        let document = document.expect("a document stays until its last call is finished");
-        let (key, model) = (document.key.clone(), route.id.clone());
-        let event = match finished {
-            Finished::Retrying { wait_ms, attempt, reason, usage, cost, maybe_billed } => {
-                document.usage += usage;
-                document.cost += cost;
+        let finished = self.dispatcher.finish(ticket, result, self.now_ms());
+        match (finished, paid) {
+            (Finished::Reply { attempts, .. }, Some(paid)) => self.keep_answer(Answered { attempts, ..paid }),
+            (finished, paid) => {
+                // It was paid for, and a part of it may be all that can be had. An answer without text is not worth it.
+                if let Some(paid) = paid.filter(|paid| !paid.reply.text.trim().is_empty()) {
+                    self.keep_useless(paid_reply(&paid));
+                }
+                self.finished(ticket, finished);
+            }
+        }
+    }
+
+    /// Takes in what came of an attempt other than an answer.
+    pub(super) fn finished(&mut self, ticket: Ticket, finished: Finished) {
+        let model = |this: &Self, lane: LaneId| this.dispatcher.lane(lane).route.id.clone();
+        match finished {
+            Finished::Reply { .. } => unreachable!("an answer comes of an attempt that was answered"),
+            Finished::Retrying { wait_ms, attempt, reason, lane, usage, cost, maybe_billed } => {
+                self.journal.stays_announced(ticket);
+                let (key, call) = (self.documents[&ticket.document].key.clone(), ticket.call());
+                let model = model(self, lane);
                 let event = Event::CallRetried {
                     key,
-                    call: id,
+                    call,
                     attempt,
                     model,
                     wait_ms,
@@ -80,93 +192,187 @@ impl Loop<'_> {
                     cost,
                     maybe_billed,
                 };
-                return self.emit(event);
+                self.emit(event);
             }
-            Finished::Reply { reply, cost, attempts } => {
+            Finished::TooLong { reason, attempts, lane } => {
+                self.too_long(ticket, &model(self, lane), reason, attempts);
+            }
+            Finished::GaveUp { reason, attempts, fatal, lane, usage, cost, maybe_billed } => {
+                let bill = Bill { usage, cost, maybe_billed };
+                self.gave_up(ticket, &model(self, lane), reason, attempts, bill, fatal);
+            }
+        }
+    }
+
+    /// Takes in an answer that is in the ledger.
+    pub(super) fn answered(&mut self, answered: Answered) {
+        let Answered { ticket, key, reply, model, max_tokens, cost, attempts, latency_ms } = answered;
+        let id = ticket.call();
+        let repeated = self.journal.is_repeated(key);
+        let others = self.journal.settle(ticket);
+        let document = self.documents.get_mut(&ticket.document);
+        let document = document.expect("a document stays until its last call is finished");
+        document.open_calls -= 1;
+        let (document_key, stop_reason, usage) = (document.key.clone(), reply.stop.clone(), reply.usage);
+        let copy = PaidReply {
+            key,
+            model: model.clone(),
+            max_tokens,
+            text: if others.is_empty() { String::new() } else { reply.text.clone() },
+            stop: reply.stop.clone(),
+            usage,
+        };
+        let ready = document.answered(&self.job, id, &model, reply, max_tokens);
+        self.emit(Event::CallFinished {
+            key: document_key,
+            call: id,
+            model,
+            stop_reason,
+            usage,
+            cost,
+            latency_ms,
+            attempts,
+            repeated,
+        });
+        self.go_on(ticket, ready);
+        for other in others {
+            self.deliver_recalled(other, copy.clone());
+        }
+    }
+
+    /// The chunk is asked for in halves; what is no chunk, or in too many pieces already, is given up.
+    fn too_long(&mut self, ticket: Ticket, model: &str, reason: String, attempts: u32) {
+        let document = self.documents.get_mut(&ticket.document);
+        let document = document.expect("a document stays until its last call is finished");
+        let Some(halves) = document.split(ticket.call()) else {
+            return self.gave_up(ticket, model, reason, attempts, Bill::default(), false);
+        };
+        document.open_calls -= 1;
+        let (key, call) = (document.key.clone(), ticket.call());
+        let message = format!("{key}: call {call} is too long for {model} and is made in two: {reason}");
+        self.emit(Event::Notice { message });
+        // Who waits for the same answer will find the same out, and ask for the same halves.
+        let others = self.journal.settle(ticket);
+        for half in halves {
+            self.push(ticket.document, half);
+        }
+        for other in others {
+            self.too_long(other, model, reason.clone(), attempts);
+        }
+    }
+
+    fn gave_up(
+        &mut self,
+        ticket: Ticket,
+        model: &str,
+        reason: String,
+        attempts: u32,
+        bill: Bill,
+        fatal: bool,
+    ) {
+        let id = ticket.call();
+        let others = self.journal.settle(ticket);
+        let Some(document) = self.documents.get_mut(&ticket.document) else { return };
+        let key = document.key.clone();
+        // What would have succeeded with better credentials is not missing but unfinished: the call stays open, and the
+        // document without a result.
+        let ready = match fatal {
+            true => None,
+            false => {
                 document.open_calls -= 1;
-                document.usage += reply.usage;
-                document.cost += cost;
-                let (stop_reason, usage) = (reply.stop.clone(), reply.usage);
-                let latency_ms = started.elapsed().as_millis() as u64;
-                let ready = document.answered(id, &model, reply, max_tokens);
-                let event = Event::CallFinished {
-                    key,
-                    call: id,
-                    model,
-                    stop_reason,
-                    usage,
-                    cost,
-                    latency_ms,
-                    attempts,
-                };
-                (event, ready)
-            }
-            Finished::GaveUp { reason, attempts, fatal, maybe_billed } => {
-                // What would have succeeded with better credentials is not missing but unfinished: the call stays
-                // open, and the document without a result.
-                let ready = match fatal {
-                    true => None,
-                    false => {
-                        document.open_calls -= 1;
-                        document.gave_up(id, &model, reason.clone())
-                    }
-                };
-                let event = Event::CallFailed {
-                    key,
-                    call: id,
-                    model,
-                    attempts,
-                    reason: reason.clone(),
-                    maybe_billed,
-                };
-                if fatal {
-                    self.emit(event);
-                    return self.stop(Ended::Refused(reason));
-                }
-                (event, ready)
+                document.gave_up(id, model, reason.clone())
             }
         };
-        let (event, ready) = event;
+        let event = Event::CallFailed {
+            key,
+            call: id,
+            model: model.to_owned(),
+            attempts,
+            reason: reason.clone(),
+            usage: bill.usage,
+            cost: bill.cost,
+            maybe_billed: bill.maybe_billed,
+        };
         self.emit(event);
+        if fatal {
+            return self.stop(Ended::Refused(reason));
+        }
         if self.totals.calls() == 0 && self.totals.failed_calls() >= HOPELESS_CALLS {
             let failed = self.totals.failed_calls();
             self.stop(Ended::Refused(format!("all {failed} calls so far failed; see the reasons above")));
         }
+        self.go_on(ticket, ready);
+        // They asked the same and may be luckier: each on its own.
+        for other in others {
+            if let Some(document) = self.documents.get_mut(&other.document) {
+                document.open_calls -= 1;
+                self.push(other.document, other.call());
+            }
+        }
+    }
+
+    fn go_on(&mut self, ticket: Ticket, ready: Option<CallId>) {
         if let Some(call) = ready {
             self.push(ticket.document, call);
         }
         self.finish_if_complete(ticket.document);
     }
 
+    /// Gives up what is in flight: the run was interrupted, or has lost its ledger.
+    pub(super) fn abandon(&mut self) {
+        self.attempts.abort_all();
+        for (ticket, (model, maybe_billed)) in std::mem::take(&mut self.sent) {
+            let Some(document) = self.documents.get(&ticket.document) else { continue };
+            let (key, call) = (document.key.clone(), ticket.call());
+            self.emit(Event::CallAbandoned { key, call, model, maybe_billed });
+        }
+    }
+
     /// Writes the result of a document whose last call is done.
     pub(super) fn finish_if_complete(&mut self, number: u64) {
-        if self.documents.get(&number).is_none_or(|document| document.open_calls > 0) {
+        if self.journal.is_lost()
+            || self.documents.get(&number).is_none_or(|document| document.open_calls > 0)
+        {
             return;
         }
         let Some(document) = self.documents.remove(&number) else { return };
-        let (key, cost) = (document.key.clone(), document.cost);
+        self.dispatcher.remove_document(number);
+        let (origin, cost) = (document.origin(), document.cost);
         let result = match document.result(&self.job) {
             Ok(result) => result,
-            Err(reason) => return self.document_failed(key, reason, cost),
+            Err(reason) => return self.document_failed(origin, reason, cost),
         };
         let outputs = sink::render(&result, &self.job.pipeline.sink().formats);
         let (state, store, reason) = (result.state, self.job.sink.clone(), result.coverage.summary());
         self.tasks.spawn(async move {
-            let mut written = Vec::new();
-            for output in outputs {
-                if let Err(error) = store.put(&output.key, output.body, output.content_type).await {
-                    return Done::Written { key, state, reason, outputs: written, cost, result: Err(error) };
-                }
-                written.push(output.key);
-            }
-            Done::Written { key, state, reason, outputs: written, cost, result: Ok(()) }
+            let result = write::write(&*store, outputs, &origin.outputs).await;
+            Done::Written(Written { origin, state, reason, cost, result })
         });
     }
-}
 
-fn route(job: &Job, call: CallId) -> &Route {
-    match call.stage() {
-        Stage::Map => &job.routes.map,
-        Stage::Merge => &job.routes.merge,
+    /// Takes in how the writing of a result went.
+    pub(super) fn written(&mut self, written: Written) {
+        let Written { origin, state, reason, cost, result } = written;
+        match result {
+            Ok(outputs) => {
+                self.write_failures = 0;
+                self.document_ended(origin, state, reason, outputs, cost);
+            }
+            // If the ledger is still ours, it was no other run.
+            Err(Unwritten::Changed(outputs)) if !self.journal.is_lost() => {
+                let (store, beat) = (self.job.sink.clone(), self.journal.beat((self.job.now)()));
+                self.tasks.spawn(async move {
+                    let result = match beat.await {
+                        Ok(()) => write::overwrite(&*store, outputs).await,
+                        Err(error) => Err(Unwritten::Ledger(error)),
+                    };
+                    Done::Written(Written { origin, state, reason, cost, result })
+                });
+            }
+            Err(Unwritten::Changed(_)) => {}
+            Err(Unwritten::Ledger(error @ LedgerError::Fenced { .. })) => self.lost(error),
+            Err(Unwritten::Ledger(error)) => self.stop(Ended::Refused(with_causes(&error))),
+            Err(Unwritten::Store(error)) => self.failed_to_write(origin, cost, &error),
+        }
     }
 }

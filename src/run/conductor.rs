@@ -8,12 +8,17 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::document::Document;
-use super::{Ended, Job, PrepareError, Prepared, prepare, with_causes};
-use crate::dispatch::{Dispatcher, Failure, Model, Next, Settings, Ticket};
-use crate::domain::{DocumentState, Event, ObjectMeta, Reply, Totals, Usd};
+use super::calls::Written;
+use super::document::{Document, Origin};
+use super::journal::Journal;
+use super::{Ended, Job, PrepareError, Prepared, intake, lanes, prepare, with_causes};
+use crate::dispatch::{Dispatcher, Failure, LaneId, Model, Next, Ticket};
+use crate::domain::{DocumentState, Event, Reply, Totals, Usd};
+use crate::ledger::{
+    BEAT, Compacted, DocumentRecord, Ledger, LedgerError, Output, PaidReply, ReplyKey, Segment,
+};
 use crate::report::{DocumentLines, RunRecord, fold};
-use crate::source::{Selected, Source};
+use crate::source::Source;
 use crate::store::StoreError;
 
 /// Documents that are fetched, read and cut at once; more would only fill memory.
@@ -38,22 +43,21 @@ pub struct Summary {
 
 /// What a task beside the loop hands back.
 pub(super) enum Done {
-    Page(Source, Result<Selected, StoreError>),
-    Prepared(u64, ObjectMeta, Result<Prepared, PrepareError>),
+    Page(Box<intake::Intake>, Result<intake::Sorted, intake::IntakeError>),
+    Prepared(u64, Origin, Result<Prepared, PrepareError>),
+    Recalled(Ticket, Result<Option<PaidReply>, LedgerError>),
     Attempt {
         ticket: Ticket,
+        lane: LaneId,
+        max_tokens: u32,
         result: Result<Reply, Failure>,
         started: Instant,
     },
-    Written {
-        key: String,
-        state: DocumentState,
-        reason: Option<String>,
-        outputs: Vec<String>,
-        cost: Usd,
-        result: Result<(), StoreError>,
-    },
-    Report(Result<(), StoreError>),
+    Committed(Segment, Result<(), LedgerError>),
+    Compacted(Result<Compacted, LedgerError>),
+    Beat(Result<(), LedgerError>),
+    Written(Written),
+    Report(Result<Option<String>, StoreError>),
 }
 
 pub(super) struct Loop<'a> {
@@ -65,39 +69,50 @@ pub(super) struct Loop<'a> {
     pub(super) lines: DocumentLines,
     pub(super) record: RunRecord,
     pub(super) dispatcher: Dispatcher,
-    /// Calls and writes: whatever happens, these are waited for.
+    pub(super) journal: Journal,
+    /// Writes and reads of our own state: whatever happens, these are waited for.
     pub(super) tasks: JoinSet<Done>,
+    /// Calls in flight: given up when the time of grace is over.
+    pub(super) attempts: JoinSet<Done>,
+    /// What each of them was sent to, and what it may cost.
+    pub(super) sent: BTreeMap<Ticket, (String, Usd)>,
     /// Listing and preparing: dropped when the run is stopped, for a hostile document may take its time.
     intake: JoinSet<Done>,
-    source: Option<Source>,
-    pending: VecDeque<ObjectMeta>,
+    source: Option<Box<intake::Intake>>,
+    pending: VecDeque<Origin>,
     preparing: BTreeMap<u64, u64>,
     pub(super) documents: BTreeMap<u64, Document>,
     next_document: u64,
     /// In a row.
-    write_failures: u32,
+    pub(super) write_failures: u32,
     ended: Option<Ended>,
+    fingerprint: String,
+}
+
+/// A ledger that was opened for a run, and what was found in it.
+pub struct Books {
+    pub ledger: Ledger,
+    /// Calls of earlier runs that were killed before their answers came.
+    pub unanswered: Vec<ReplyKey>,
+    /// Our claim's place in the log.
+    pub first_segment: u64,
 }
 
 /// Runs `job` over `source` to its end, or until `stop` turns true. The sink has been probed: the record of the run
-/// lies in it.
+/// lies in it, and its ledger is ours.
 pub async fn run(
     job: Arc<Job>,
     source: Source,
     model: Arc<dyn Model>,
+    books: Books,
     record: RunRecord,
     observer: Observer<'_>,
     mut stop: watch::Receiver<bool>,
 ) -> Summary {
     let limits = job.pipeline.limits();
     let deadline = limits.deadline.map(|d| Instant::now() + d);
-    let dispatcher = Dispatcher::new(Settings {
-        in_flight_max: limits.max_in_flight as usize,
-        attempts_max: limits.max_attempts,
-        cost_max: limits.max_cost,
-        backoff_ms: job.backoff_ms,
-        seed: job.seed,
-    });
+    let grace = limits.grace;
+    let intake = intake::Intake::new(source, job.clone(), books.ledger.states(None));
     let mut this = Loop {
         model,
         observer,
@@ -105,16 +120,20 @@ pub async fn run(
         totals: Totals::default(),
         lines: DocumentLines::new(&record.run),
         record,
-        dispatcher,
+        dispatcher: Dispatcher::new(lanes::settings(&job)),
+        journal: Journal::new(books.ledger, books.unanswered),
         tasks: JoinSet::new(),
+        attempts: JoinSet::new(),
+        sent: BTreeMap::new(),
         intake: JoinSet::new(),
-        source: Some(source),
+        source: Some(Box::new(intake)),
         pending: VecDeque::new(),
         preparing: BTreeMap::new(),
         documents: BTreeMap::new(),
         next_document: 0,
         write_failures: 0,
         ended: None,
+        fingerprint: job.pipeline.fingerprint(),
         job,
     };
     this.emit(Event::RunStarted {
@@ -125,15 +144,25 @@ pub async fn run(
         map_model: this.job.routes.map.id.clone(),
         merge_model: this.job.routes.merge.id.clone(),
     });
+    for key in this.job.redo.forget.clone() {
+        this.forget(key);
+    }
     let mut silent_until = Instant::now() + SILENCE;
+    let mut beat_at = Instant::now() + BEAT;
+    let mut grace_until = None;
     loop {
         let wake = this.fill();
-        let is_idle = this.intake.is_empty() || this.ended.is_some();
-        if this.tasks.is_empty() && is_idle && wake.is_none() {
+        let due = this.commit_if_due();
+        let is_idle = (this.intake.is_empty() || this.ended.is_some()) && this.journal.is_idle();
+        if this.tasks.is_empty() && this.attempts.is_empty() && is_idle && wake.is_none() {
             break;
         }
         tokio::select! {
             Some(done) = this.tasks.join_next() => {
+                silent_until = Instant::now() + SILENCE;
+                this.joined(done);
+            }
+            Some(done) = this.attempts.join_next() => {
                 silent_until = Instant::now() + SILENCE;
                 this.joined(done);
             }
@@ -142,13 +171,25 @@ pub async fn run(
                 this.joined(done);
             }
             () = sleep_until(wake) => {}
+            () = sleep_until(due) => {}
+            () = tokio::time::sleep_until(beat_at) => {
+                beat_at = Instant::now() + BEAT;
+                this.beat();
+            }
             () = sleep_until(deadline), if this.ended.is_none() => this.stop(Ended::Deadline),
-            Ok(()) = stop.changed(), if this.ended.is_none() => this.stop(Ended::Interrupted),
+            Ok(()) = stop.changed(), if this.ended.is_none() => {
+                this.stop(Ended::Interrupted);
+                grace_until = Some(Instant::now() + grace);
+            }
+            () = sleep_until(grace_until) => {
+                grace_until = None;
+                this.abandon();
+            }
             () = tokio::time::sleep_until(silent_until) => {
                 silent_until = Instant::now() + SILENCE;
-                let (calls, reading) = (this.dispatcher.in_flight(), this.preparing.len());
+                let (reading, diagnosis) = (this.preparing.len(), this.dispatcher.diagnosis(this.now_ms()));
                 let message = format!(
-                    "nothing finished in the last minute: {calls} calls in flight, {reading} documents being read"
+                    "nothing finished in the last minute: {reading} documents being read; {diagnosis}"
                 );
                 this.emit(Event::Notice { message });
             }
@@ -179,6 +220,10 @@ impl Loop<'_> {
         self.tasks.spawn(async move { Done::Report(sink.put(&key, body, "application/x-ndjson").await) });
     }
 
+    pub(super) fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
     /// Ends the run: nothing new is started, what is in flight is finished and kept. The first reason stands.
     pub(super) fn stop(&mut self, ended: Ended) {
         if self.ended.is_none() {
@@ -191,7 +236,8 @@ impl Loop<'_> {
     fn fill(&mut self) -> Option<Instant> {
         while self.ended.is_none() {
             match self.dispatcher.next(self.now_ms()) {
-                Next::Send(ticket) => self.send(ticket),
+                Next::Send(sending) => self.announce_and_send(sending),
+                Next::GaveUp(ticket, finished) => self.finished(ticket, finished),
                 Next::BudgetExhausted { needed, left } => {
                     self.stop(Ended::Budget { needed, left });
                 }
@@ -215,10 +261,10 @@ impl Loop<'_> {
     /// Starts listing or preparing, if there is room; says whether it did.
     fn start_next(&mut self) -> bool {
         if self.pending.is_empty() {
-            let Some(mut source) = self.source.take() else { return false };
+            let Some(mut intake) = self.source.take() else { return false };
             self.intake.spawn(async move {
-                let page = source.next_page().await;
-                Done::Page(source, page)
+                let page = intake.next_page().await;
+                Done::Page(intake, page)
             });
             return true;
         }
@@ -226,20 +272,21 @@ impl Loop<'_> {
         let bytes: u64 = self.preparing.values().sum::<u64>()
             + self.documents.values().map(Document::text_bytes).sum::<u64>();
         let started = self.preparing.len() + self.documents.len();
-        let next_bytes = self.pending.front().map_or(0, |meta| meta.size);
+        let next_bytes = self.pending.front().map_or(0, |origin| origin.meta.size);
         let room = self.preparing.len() < PREPARING_MAX
             && started < limits.max_documents_in_flight as usize
             && self.dispatcher.queued() < limits.max_in_flight as usize
             && (started == 0 || bytes + next_bytes <= BYTES_MAX);
-        let Some(meta) = self.pending.pop_front_if(|_| room) else { return false };
+        let Some(origin) = self.pending.pop_front_if(|_| room) else { return false };
         let number = self.next_document;
         self.next_document += 1;
+        let meta = origin.meta.clone();
         self.preparing.insert(number, meta.size);
         self.emit(Event::DocumentStarted { key: meta.key.clone(), size_bytes: meta.size });
         let job = self.job.clone();
         self.intake.spawn(async move {
-            let prepared = prepare(job, meta.clone()).await;
-            Done::Prepared(number, meta, prepared)
+            let prepared = prepare(job, meta).await;
+            Done::Prepared(number, origin, prepared)
         });
         true
     }
@@ -251,34 +298,47 @@ impl Loop<'_> {
     fn joined(&mut self, done: Result<Done, JoinError>) {
         match done {
             Ok(done) => self.take(done),
+            // Given up by ourselves.
+            Err(error) if error.is_cancelled() => {}
             Err(error) => self.stop(Ended::Refused(format!("a task of the run died: {error}"))),
         }
     }
 
     fn take(&mut self, done: Done) {
         match done {
-            Done::Page(source, Ok(page)) => {
-                let documents = page.documents.len() as u64;
-                self.emit(Event::Listed { documents, excluded: page.excluded, last: page.last });
-                self.pending.extend(page.documents);
-                if !page.last {
-                    self.source = Some(source);
+            Done::Page(intake, Ok(page)) => {
+                let intake::Sorted { documents, unchanged, given_up, excluded, last } = page;
+                let listed = documents.len() as u64 + unchanged + given_up.len() as u64;
+                self.emit(Event::Listed { documents: listed, excluded, unchanged, last });
+                for (key, reason) in given_up {
+                    let (state, cost) = (DocumentState::Skipped, Usd::ZERO);
+                    let (reason, outputs) = (Some(reason), Vec::new());
+                    self.emit(Event::DocumentFinished { key, state, reason, outputs, cost });
+                }
+                self.pending.extend(documents);
+                if !last {
+                    self.source = Some(intake);
                 }
             }
             Done::Page(_, Err(error)) => {
                 let error = with_causes(&error);
                 self.stop(Ended::Refused(format!("can not go on listing the source: {error}")));
             }
-            Done::Prepared(number, meta, result) => self.prepared(number, meta, result),
-            Done::Attempt { ticket, result, started } => self.attempted(ticket, result, started),
-            Done::Written { key, state, reason, outputs, cost, result } => match result {
-                Ok(()) => {
-                    self.write_failures = 0;
-                    self.emit(Event::DocumentFinished { key, state, reason, outputs, cost });
-                }
-                Err(error) => self.failed_to_write(key, cost, &error),
-            },
-            Done::Report(Ok(())) => {}
+            Done::Prepared(number, origin, result) => self.prepared(number, origin, result),
+            Done::Recalled(ticket, found) => self.recalled(ticket, found),
+            Done::Attempt { ticket, lane, max_tokens, result, started } => {
+                self.attempted(ticket, lane, max_tokens, result, started);
+            }
+            Done::Committed(segment, result) => self.committed(segment, result),
+            Done::Compacted(result) => self.compacted(result),
+            Done::Beat(Ok(())) => {}
+            Done::Beat(Err(error @ LedgerError::Fenced { .. })) => self.lost(error),
+            Done::Beat(Err(error)) => {
+                let message = format!("can not say that this run is alive: {}", with_causes(&error));
+                self.emit(Event::Notice { message });
+            }
+            Done::Written(written) => self.written(written),
+            Done::Report(Ok(_)) => {}
             Done::Report(Err(error)) => {
                 let message = format!("the run report could not be written: {}", with_causes(&error));
                 self.emit(Event::Notice { message });
@@ -286,19 +346,21 @@ impl Loop<'_> {
         }
     }
 
-    fn prepared(&mut self, number: u64, meta: ObjectMeta, result: Result<Prepared, PrepareError>) {
+    fn prepared(&mut self, number: u64, origin: Origin, result: Result<Prepared, PrepareError>) {
         self.preparing.remove(&number);
         match result {
-            Ok(prepared) => self.planned(number, meta.key, prepared),
+            Ok(prepared) => self.planned(number, origin, prepared),
             // Not the document's fault: it is left unfinished.
             Err(error) if error.is_fatal() => self.stop(Ended::Refused(with_causes(&error))),
-            Err(error) => self.document_failed(meta.key, with_causes(&error), Usd::ZERO),
+            Err(error) => self.document_failed(origin, with_causes(&error), Usd::ZERO),
         }
     }
 
-    fn planned(&mut self, number: u64, key: String, prepared: Prepared) {
-        self.emit(prepared.planned(&key));
-        let document = Document::new(key, prepared);
+    fn planned(&mut self, number: u64, mut origin: Origin, prepared: Prepared) {
+        self.emit(prepared.planned(&origin.meta.key));
+        // What was read may be newer than the listing.
+        origin.meta = prepared.meta.clone();
+        let document = Document::new(origin, prepared);
         let calls = document.first_calls();
         self.documents.insert(number, document);
         for call in calls {
@@ -307,14 +369,39 @@ impl Loop<'_> {
         self.finish_if_complete(number);
     }
 
-    pub(super) fn document_failed(&mut self, key: String, reason: String, cost: Usd) {
-        let state = DocumentState::Failed;
-        self.emit(Event::DocumentFinished { key, state, reason: Some(reason), outputs: Vec::new(), cost });
+    pub(super) fn document_failed(&mut self, origin: Origin, reason: String, cost: Usd) {
+        self.document_ended(origin, DocumentState::Failed, Some(reason), Vec::new(), cost);
     }
 
-    fn failed_to_write(&mut self, key: String, cost: Usd, error: &StoreError) {
+    pub(super) fn document_ended(
+        &mut self,
+        origin: Origin,
+        state: DocumentState,
+        reason: Option<String>,
+        outputs: Vec<Output>,
+        cost: Usd,
+    ) {
+        let Origin { meta, failures, outputs: before } = origin;
+        let shown = outputs.iter().map(|output| output.key.clone()).collect();
+        let record = DocumentRecord {
+            key: meta.key.clone(),
+            etag: meta.etag,
+            size: meta.size,
+            fingerprint: self.fingerprint.clone(),
+            state,
+            reason: reason.clone(),
+            attempts: if state == DocumentState::Done { 0 } else { failures + 1 },
+            // A failed document keeps what an earlier version of it has left.
+            outputs: if outputs.is_empty() { before } else { outputs },
+            run: self.record.run.clone(),
+        };
+        let event = Event::DocumentFinished { key: meta.key, state, reason, outputs: shown, cost };
+        self.keep_document(record, event);
+    }
+
+    pub(super) fn failed_to_write(&mut self, origin: Origin, cost: Usd, error: &StoreError) {
         let reason = format!("its result could not be written: {}", with_causes(error));
-        self.document_failed(key, reason.clone(), cost);
+        self.document_failed(origin, reason.clone(), cost);
         self.write_failures += 1;
         if error.is_fatal() || self.write_failures >= WRITE_FAILURES_MAX {
             self.stop(Ended::Refused(reason));
@@ -323,8 +410,9 @@ impl Loop<'_> {
 
     /// Writes what is left of the report.
     async fn finish(mut self) -> Summary {
-        let ended = self.ended.take().unwrap_or(Ended::Complete);
         self.totals.unfinished = self.totals.selected.saturating_sub(self.totals.ended());
+        self.close_ledger().await;
+        let ended = self.ended.take().unwrap_or(Ended::Complete);
         let segment = self.lines.flush();
         self.spawn_segment(segment);
         while let Some(done) = self.tasks.join_next().await {

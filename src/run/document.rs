@@ -1,27 +1,54 @@
 //! A document under way: which calls it has, what they said, and the result that comes of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Job, Prepared};
-use crate::domain::{Call, CallId, DocumentState, Reply, Stage, StopReason, Usage, Usd};
+use crate::chunk;
+use crate::domain::{Call, CallId, DocumentState, ObjectMeta, Reply, Stage, StopReason, Usage, Usd};
+use crate::ledger;
 use crate::merge::{Outcome, Tree};
 use crate::pipeline::{MapVars, MergeStrategy, MergeVars, RenderError, Rendered};
 use crate::plan::Route;
 use crate::sink::{
-    CallRecord, ChunkRecord, Coverage, DocumentResult, Gap, MergeNode, MergeRecord, PipelineRecord,
-    SourceRecord,
+    CallRecord, ChunkRecord, Coverage, DocumentResult, Gap, MergeNode, MergeRecord, PieceRecord,
+    PipelineRecord, SourceRecord,
 };
+
+/// Which version of which object a document is, for the ledger.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub meta: ObjectMeta,
+    /// Runs in a row that failed on this version before.
+    pub failures: u32,
+    /// The files of its last result, as the ledger knows them.
+    pub outputs: Vec<ledger::Output>,
+}
 
 /// A document between its plan and its result.
 #[derive(Debug)]
 pub struct Document {
     pub key: String,
+    /// As it was listed: that is what the next run compares with.
+    origin: Origin,
     prepared: Prepared,
     tree: Tree,
     calls: BTreeMap<CallId, CallRecord>,
+    /// Bytes and tokens of the prompts of calls under way.
+    sizes: BTreeMap<CallId, (u64, u64)>,
+    /// Chunks that were too long for their model, by their index.
+    pieces: BTreeMap<u32, BTreeMap<CallId, Piece>>,
     pub open_calls: u64,
+    /// Of the answers that the result rests on, whoever paid for them and when.
     pub usage: Usage,
     pub cost: Usd,
+}
+
+/// A part of a chunk with a call of its own.
+#[derive(Debug)]
+struct Piece {
+    bytes: Range<usize>,
+    outcome: Option<Outcome>,
 }
 
 /// Why a call can not be sent at all.
@@ -34,10 +61,23 @@ pub enum CallError {
 }
 
 impl Document {
-    pub fn new(key: String, prepared: Prepared) -> Self {
-        let tree = Tree::new(prepared.plan.shape.clone());
-        let (usage, cost) = (Usage::default(), Usd::ZERO);
-        Document { key, prepared, tree, calls: BTreeMap::new(), open_calls: 0, usage, cost }
+    pub fn new(origin: Origin, prepared: Prepared) -> Self {
+        Document {
+            key: origin.meta.key.clone(),
+            origin,
+            tree: Tree::new(prepared.plan.shape.clone()),
+            prepared,
+            calls: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            open_calls: 0,
+            usage: Usage::default(),
+            cost: Usd::ZERO,
+        }
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.origin.clone()
     }
 
     pub fn text_bytes(&self) -> u64 {
@@ -46,36 +86,58 @@ impl Document {
 
     /// The calls that need no other call's answer.
     pub fn first_calls(&self) -> impl Iterator<Item = CallId> + use<> {
-        (0..self.prepared.plan.shape.leaves()).map(|index| CallId { level: 0, index })
+        (0..self.prepared.plan.shape.leaves()).map(|index| CallId::new(0, index))
     }
 
-    /// The request for `id`. Merge calls can be built once all of their inputs are in.
-    pub fn call(&self, job: &Job, id: CallId) -> Result<Call, CallError> {
-        let (route, settings, rendered) = match id.stage() {
-            Stage::Map => {
-                let settings = (job.pipeline.map().max_tokens, job.pipeline.map().temperature_milli);
-                (&job.routes.map, settings, self.map_prompt(job, id)?)
-            }
-            Stage::Merge => {
-                let settings = (job.pipeline.merge().max_tokens, job.pipeline.merge().temperature_milli);
-                let rendered = self.merge_prompt(job, id)?;
-                fits(&job.routes.merge, &rendered, settings.0)?;
-                (&job.routes.merge, settings, rendered)
-            }
+    /// The request for `id` as it is planned: to the first model of its stage, with all the room for an answer that the
+    /// pipeline gives. Merge calls can be built once all of their inputs are in.
+    pub fn call(&mut self, job: &Job, id: CallId) -> Result<Call, CallError> {
+        let (route, max_tokens) = match id.stage() {
+            Stage::Map => (&job.routes.map, job.pipeline.map().max_tokens),
+            Stage::Merge => (&job.routes.merge, job.pipeline.merge().max_tokens),
         };
-        let rendered = if route.model.system_prompt { rendered } else { rendered.without_system() };
-        let (max_tokens, temperature_milli) = settings;
-        let temperature_milli = temperature_milli.filter(|_| route.model.sampling);
-        let model = route.id.clone();
-        Ok(Call { model, system: rendered.system, user: rendered.user, max_tokens, temperature_milli })
+        let rendered = self.prompt(job, id)?;
+        let bytes = (rendered.user.len() + rendered.system.as_deref().map_or(0, str::len)) as u64;
+        let counted = match id {
+            CallId { level: 0, index, piece: 0 } => {
+                self.prepared.plan.chunks[index as usize].tokens + job.routes.map_overhead
+            }
+            _ => count(route, &rendered),
+        };
+        if id.stage() == Stage::Merge && !route.fits(counted, max_tokens) {
+            let (_, tokens) = route.prompt_tokens(counted);
+            return Err(CallError::TooLong { tokens, model: route.id.clone() });
+        }
+        self.sizes.insert(id, (bytes, counted));
+        Ok(request(job, id, rendered, route, max_tokens))
+    }
+
+    /// The request for `id` to the model of `route`.
+    pub fn call_to(&self, job: &Job, id: CallId, route: &Route, max_tokens: u32) -> Result<Call, CallError> {
+        Ok(request(job, id, self.prompt(job, id)?, route, max_tokens))
+    }
+
+    /// Bytes of the prompt of a call under way, and its tokens in the first map model's public encoding.
+    pub fn size(&self, id: CallId) -> (u64, u64) {
+        self.sizes.get(&id).copied().unwrap_or_default()
+    }
+
+    fn prompt(&self, job: &Job, id: CallId) -> Result<Rendered, RenderError> {
+        match id.stage() {
+            Stage::Map => self.map_prompt(job, id),
+            Stage::Merge => self.merge_prompt(job, id),
+        }
     }
 
     fn map_prompt(&self, job: &Job, id: CallId) -> Result<Rendered, RenderError> {
         let chunk = &self.prepared.plan.chunks[id.index as usize];
         let body = &self.prepared.text.body;
+        let core = self.core(id);
+        // The context leads to the beginning of the chunk, not to that of its later pieces.
+        let context = if core.start == chunk.core.start { chunk.context.clone() } else { 0..0 };
         job.pipeline.render_map(&MapVars {
-            text: &body[chunk.core.clone()],
-            context: &body[chunk.context.clone()],
+            text: &body[core],
+            context: &body[context],
             header: chunk.header.clone().map_or("", |header| &body[header]),
             key: &self.key,
             format: self.prepared.text.format,
@@ -96,23 +158,68 @@ impl Document {
         })
     }
 
+    /// What a map call is asked about.
+    fn core(&self, id: CallId) -> Range<usize> {
+        let piece = self.pieces.get(&id.index).and_then(|pieces| pieces.get(&id));
+        piece.map_or_else(|| self.prepared.plan.chunks[id.index as usize].core.clone(), |p| p.bytes.clone())
+    }
+
+    /// Cuts the chunk, or the piece of one, in two; `None` where that is not possible.
+    pub fn split(&mut self, id: CallId) -> Option<[CallId; 2]> {
+        let halves = id.halves().filter(|_| id.stage() == Stage::Map)?;
+        let bytes = self.core(id);
+        let middle = bytes.start + chunk::halve(&self.prepared.text.body[bytes.clone()])?;
+        let pieces = self.pieces.entry(id.index).or_default();
+        pieces.remove(&id);
+        for (half, bytes) in halves.into_iter().zip([bytes.start..middle, middle..bytes.end]) {
+            pieces.insert(half, Piece { bytes, outcome: None });
+        }
+        self.sizes.remove(&id);
+        Some(halves)
+    }
+
     /// Books the answer to `id` and returns the call that it made ready.
-    pub fn answered(&mut self, id: CallId, model: &str, reply: Reply, max_tokens: u32) -> Option<CallId> {
+    pub fn answered(
+        &mut self,
+        job: &Job,
+        id: CallId,
+        model: &str,
+        reply: Reply,
+        max_tokens: u32,
+    ) -> Option<CallId> {
         let record =
             CallRecord { model: model.to_owned(), stop_reason: Some(reply.stop.clone()), usage: reply.usage };
         self.calls.insert(id, record);
+        self.usage += reply.usage;
+        let route = job.routes.of(id.stage()).find(|route| route.id == model);
+        self.cost += route.map_or(Usd::ZERO, |route| route.model.cost(reply.usage));
         let outcome = match outcome(reply, max_tokens) {
             Outcome::Missing { reason } => missing(id, reason),
             outcome => outcome,
         };
-        self.tree.finish(id, outcome)
+        self.finish(id, outcome)
+    }
+
+    /// Takes in how a call ended; a chunk in pieces is done with the last of them.
+    fn finish(&mut self, id: CallId, outcome: Outcome) -> Option<CallId> {
+        self.sizes.remove(&id);
+        if id.piece == 0 {
+            return self.tree.finish(id, outcome);
+        }
+        let pieces = self.pieces.get_mut(&id.index)?;
+        pieces.get_mut(&id)?.outcome = Some(outcome);
+        if pieces.values().any(|piece| piece.outcome.is_none()) {
+            return None;
+        }
+        let outcome = joined(pieces);
+        self.tree.finish(id.whole(), outcome)
     }
 
     /// Books that there will be no answer to `id`.
     pub fn gave_up(&mut self, id: CallId, model: &str, reason: String) -> Option<CallId> {
         let record = CallRecord { model: model.to_owned(), stop_reason: None, usage: Usage::default() };
         self.calls.insert(id, record);
-        self.tree.finish(id, missing(id, reason))
+        self.finish(id, missing(id, reason))
     }
 
     /// The result, or why there is none: not one call was answered.
@@ -181,7 +288,7 @@ impl Document {
 
     fn chunk_records(&self) -> Vec<ChunkRecord> {
         let record = |chunk: &crate::domain::Chunk| {
-            let id = CallId { level: 0, index: chunk.index };
+            let id = CallId::new(0, chunk.index);
             let context = (!chunk.context.is_empty()).then_some([chunk.context.start, chunk.context.end]);
             ChunkRecord {
                 id,
@@ -190,9 +297,22 @@ impl Document {
                 tokens: chunk.tokens,
                 ends_at: chunk.end,
                 call: self.calls.get(&id).cloned(),
+                pieces: self.piece_records(chunk.index),
             }
         };
         self.prepared.plan.chunks.iter().map(record).collect()
+    }
+
+    fn piece_records(&self, index: u32) -> Vec<PieceRecord> {
+        let pieces = self.pieces.get(&index).into_iter().flatten();
+        let record = |(&id, piece): (&CallId, &Piece)| PieceRecord {
+            id,
+            bytes: [piece.bytes.start, piece.bytes.end],
+            call: self.calls.get(&id).cloned(),
+        };
+        let mut records: Vec<PieceRecord> = pieces.map(record).collect();
+        records.sort_by_key(|record| record.bytes);
+        records
     }
 
     fn merge_record(&self, job: &Job) -> MergeRecord {
@@ -213,14 +333,47 @@ fn join_uri(root: &str, key: &str) -> String {
     format!("{root}{slash}{key}")
 }
 
-fn fits(route: &Route, rendered: &Rendered, max_tokens: u32) -> Result<(), CallError> {
-    let counted =
-        route.count(&rendered.user) + rendered.system.as_deref().map_or(0, |text| route.count(text));
-    if route.fits(counted, max_tokens) {
-        return Ok(());
+fn request(job: &Job, id: CallId, rendered: Rendered, route: &Route, max_tokens: u32) -> Call {
+    let temperature_milli = match id.stage() {
+        Stage::Map => job.pipeline.map().temperature_milli,
+        Stage::Merge => job.pipeline.merge().temperature_milli,
+    };
+    let rendered = if route.model.system_prompt { rendered } else { rendered.without_system() };
+    Call {
+        model: route.id.clone(),
+        system: rendered.system,
+        user: rendered.user,
+        max_tokens,
+        temperature_milli: temperature_milli.filter(|_| route.model.sampling),
     }
-    let (_, tokens) = route.prompt_tokens(counted);
-    Err(CallError::TooLong { tokens, model: route.id.clone() })
+}
+
+fn count(route: &Route, rendered: &Rendered) -> u64 {
+    route.count(&rendered.user) + rendered.system.as_deref().map_or(0, |text| route.count(text))
+}
+
+/// The answers to the pieces of a chunk, in the order of the text.
+fn joined(pieces: &BTreeMap<CallId, Piece>) -> Outcome {
+    let mut pieces: Vec<(&CallId, &Piece)> = pieces.iter().collect();
+    pieces.sort_by_key(|(_, piece)| piece.bytes.start);
+    let (mut texts, mut reasons) = (Vec::new(), Vec::new());
+    for (id, piece) in pieces {
+        match &piece.outcome {
+            Some(Outcome::Whole(text)) => texts.push(text.as_str()),
+            Some(Outcome::Cut { text, reason }) => {
+                texts.push(text.as_str());
+                reasons.push(format!("{id}: {reason}"));
+            }
+            Some(Outcome::Missing { reason }) => reasons.push(format!("{id}: {reason}")),
+            None => {}
+        }
+    }
+    let (text, reason) = (texts.join("\n\n"), reasons.join("; "));
+    match (texts.is_empty(), reasons.is_empty()) {
+        (_, true) => Outcome::Whole(text),
+        (true, false) => Outcome::Missing { reason },
+        (false, false) => Outcome::Cut { text, reason },
+    }
 }
 
 /// A chunk without an answer is missing; answers that could not be merged stand side by side.

@@ -1,14 +1,19 @@
 //! What a run is to do, complete and checked: the value that `plan` prints and `run` executes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
+use super::intake::{Intake, IntakeError};
 use super::prepare::{PrepareError, Prepared, prepare};
 use super::with_causes;
+use crate::catalog::Quota;
 use crate::chunk::Size;
-use crate::domain::{ObjectMeta, Usd};
+use crate::dispatch::Source as QuotaSource;
+use crate::domain::{ObjectMeta, Stage, Usd};
+use crate::ledger::States;
 use crate::pipeline::Pipeline;
 use crate::plan::Routes;
 use crate::source::Source;
@@ -27,6 +32,37 @@ pub struct Job {
     pub backoff_ms: u64,
     /// For the jitter of retries.
     pub seed: u64,
+    /// What is known of the quotas of the models, by the id they are called with; the rest is learned.
+    pub quotas: BTreeMap<String, (Quota, QuotaSource)>,
+    pub redo: Redo,
+    /// What time it is, in seconds since 1970: for the ledger's holder, which other machines look at.
+    pub now: fn() -> u64,
+}
+
+/// What is done although the ledger says that it need not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redo {
+    /// Everything is done and bought anew.
+    pub fresh: bool,
+    /// Documents that failed too often are tried once more.
+    pub retry_failed: bool,
+    /// These documents are done and their answers bought anew.
+    pub forget: BTreeSet<String>,
+}
+
+impl Redo {
+    /// Whether the answers for this document are bought whatever the ledger holds.
+    pub fn buys_anew(&self, key: &str) -> bool {
+        self.fresh || self.forget.contains(key)
+    }
+}
+
+impl Job {
+    /// The ids of the models that can not stream.
+    pub fn unstreamed(&self) -> BTreeSet<String> {
+        let routes = [Stage::Map, Stage::Merge].into_iter().flat_map(|stage| self.routes.of(stage));
+        routes.filter(|route| !route.model.streaming).map(|route| route.id.clone()).collect()
+    }
 }
 
 impl fmt::Debug for Job {
@@ -46,6 +82,8 @@ pub enum Ended {
     },
     Deadline,
     Interrupted,
+    /// Another run has taken the sink over.
+    Fenced(String),
     /// The outside world refused: credentials, access, a bucket or an endpoint that is gone.
     Refused(String),
 }
@@ -57,6 +95,7 @@ impl Ended {
             Ended::Budget { .. } => "budget",
             Ended::Deadline => "deadline",
             Ended::Interrupted => "interrupted",
+            Ended::Fenced(_) => "fenced",
             Ended::Refused(_) => "refused",
         }
     }
@@ -71,36 +110,60 @@ impl fmt::Display for Ended {
             }
             Ended::Deadline => f.write_str("limits.deadline has passed"),
             Ended::Interrupted => f.write_str("interrupted"),
+            Ended::Fenced(by) => write!(f, "another run has taken the sink over: {by}"),
             Ended::Refused(reason) => f.write_str(reason),
         }
     }
 }
 
-/// Prepares every document of `source` as a run would, and hands each plan, or why there is none, to `each`.
+/// What a plan passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    pub excluded: u64,
+    /// As they were when their result was written.
+    pub unchanged: u64,
+    /// Unchanged too, and failed too often.
+    pub given_up: u64,
+}
+
+/// Prepares every document of `source` that a run would do, and hands each plan, or why there is none, to `each`.
 pub async fn plan(
     job: &Arc<Job>,
-    mut source: Source,
+    source: Source,
+    states: States,
     mut each: impl FnMut(ObjectMeta, Result<Prepared, String>),
-) -> Result<u64, PrepareError> {
+) -> Result<PassedOver, PlanFault> {
     /// Enough to keep the processors busy while objects travel.
     const AT_ONCE: usize = 8;
-    let mut excluded = 0;
+    let mut intake = Intake::new(source, job.clone(), states);
+    let mut passed = PassedOver::default();
     loop {
-        let page = source.next_page().await?;
-        excluded += page.excluded;
-        let documents = stream::iter(page.documents).map(|meta| {
-            let job = job.clone();
+        let page = intake.next_page().await?;
+        passed.excluded += page.excluded;
+        passed.unchanged += page.unchanged;
+        passed.given_up += page.given_up.len() as u64;
+        let documents = stream::iter(page.documents).map(|origin| {
+            let (job, meta) = (job.clone(), origin.meta);
             async move { (meta.clone(), prepare(job, meta).await) }
         });
         let mut plans = documents.buffered(AT_ONCE);
         while let Some((meta, result)) = plans.next().await {
             match result {
-                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error.into()),
                 result => each(meta, result.map_err(|error| with_causes(&error))),
             }
         }
         if page.last {
-            return Ok(excluded);
+            return Ok(passed);
         }
     }
+}
+
+/// Why the source could not be planned to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFault {
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
 }

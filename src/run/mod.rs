@@ -7,13 +7,18 @@
 mod calls;
 mod conductor;
 mod document;
+mod intake;
 mod job;
+mod journal;
+mod lanes;
 mod open;
 mod prepare;
+mod write;
 
-pub use conductor::{Observer, Summary, run};
-pub use job::{Ended, Job, plan};
-pub use open::{OpenError, Opened, open, uses_s3};
+pub use conductor::{Books, Observer, Summary, run};
+pub use intake::IntakeError;
+pub use job::{Ended, Job, PassedOver, PlanFault, Redo, plan};
+pub use open::{OpenError, Opened, open, open_sink, uses_s3};
 pub use prepare::{PrepareError, Prepared, prepare};
 
 /// An error with its causes, in one line.

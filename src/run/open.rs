@@ -50,11 +50,16 @@ pub async fn open(pipeline: &Pipeline, aws: Option<&Aws>) -> Result<Opened, Open
         }
     };
     source.open().await.map_err(error)?;
-    let sink: Arc<dyn Store> = match sink {
+    let sink = open_sink(sink, aws);
+    Ok(Opened { source, sink, source_in_sink })
+}
+
+/// The store at a place where results go. `aws` may only be missing for a folder.
+pub fn open_sink(location: &Location, aws: Option<&Aws>) -> Arc<dyn Store> {
+    match location {
         Location::Folder(path) => Arc::new(Directory::new(path)),
         Location::S3 { bucket, prefix } => s3(aws, bucket, &with_slash(prefix)),
-    };
-    Ok(Opened { source, sink, source_in_sink })
+    }
 }
 
 enum Place {

@@ -3,20 +3,31 @@
 //! One port serves both, so that `AWS_ENDPOINT_URL` is all a client needs. The clients are the real ones and the wire is
 //! real HTTP; only the endpoint is local. The sandbox refuses what the services refuse, in their words, and imports
 //! nothing of the client's side: a stand-in that shared the code under test would prove nothing.
+//!
+//! By default everything is served at once. A [`scenario`] gives the services quotas, latency and faults, and
+//! `/_sandbox/stats` on the same port says what became of each request, whatever became of its client.
 
+mod admin;
 mod bedrock;
+mod line;
 mod s3;
+pub mod scenario;
 mod server;
+mod stats;
+mod storage;
 mod summariser;
+mod weather;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use server::Server;
+use scenario::Scenario;
+use server::{Server, Services};
 
 /// How a sandbox is set up.
 #[derive(Clone, Debug)]
@@ -27,8 +38,16 @@ pub struct Options {
     /// The only pair of keys that is let in. The secret key is the Bedrock API key (bearer token) as well.
     pub access_key: String,
     pub secret_key: String,
-    /// How long the model takes.
+    /// How long the model takes. A scenario's own latency replaces it.
     pub latency: Latency,
+    /// Quotas, latency and faults; `None`: everything is served, at once.
+    pub scenario: Option<Scenario>,
+    /// Seconds of the scenario that go by in a second: at 60, a minute's quota is back after a second. At least 1.
+    pub speed: u32,
+    /// What the scenario's chances depend on besides the requests.
+    pub seed: u64,
+    /// Models that reason before they answer unless told otherwise do so, at the expense of their answer's tokens.
+    pub reasoning: bool,
 }
 
 impl Default for Options {
@@ -40,6 +59,10 @@ impl Default for Options {
             access_key: "sandbox".to_owned(),
             secret_key: "sandbox-secret".to_owned(),
             latency: Latency::default(),
+            scenario: None,
+            speed: 1,
+            seed: 0,
+            reasoning: false,
         }
     }
 }
@@ -53,7 +76,7 @@ pub enum Root {
     Memory,
 }
 
-/// A model answers after `fixed` plus `per_output_token` for each token of its answer. Zero: as fast as it can.
+/// A model answers after `fixed`, and its answer takes `per_output_token` for each token. Zero: as fast as it can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     pub fixed: Duration,
@@ -86,11 +109,18 @@ impl Sandbox {
             };
             SandboxError::Folder { path, source }
         })?;
-        let bedrock = bedrock::Bedrock::new(options.access_key, options.secret_key, options.latency);
+        let weather = Arc::new(weather::Weather::new(&options));
+        let stats = Arc::new(stats::Stats::default());
+        let services = Services {
+            storage: storage::Storage::new(s3, Arc::clone(&weather), Arc::clone(&stats)),
+            bedrock: bedrock::Bedrock::new(&options, Arc::clone(&weather), Arc::clone(&stats)),
+            weather,
+            stats,
+        };
         let failed = |source| SandboxError::Listen { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Sandbox { addr, server: Server::start(listener, s3, bedrock) })
+        Ok(Sandbox { addr, server: Server::start(listener, services) })
     }
 
     /// Where it listens.

@@ -1,4 +1,4 @@
-//! The port: accepts connections, tells S3 requests from Bedrock ones, and shuts down without cutting answers off.
+//! The port: accepts connections, tells the services apart, and shuts down without cutting answers off.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -11,13 +11,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use s3s::Body;
-use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::admin;
 use super::bedrock::{self, Bedrock};
+use super::line::{Cord, Line};
+use super::stats::Stats;
+use super::storage::Storage;
+use super::weather::Weather;
 
 /// How long a stop waits for running requests.
 const GRACE: Duration = Duration::from_secs(5);
@@ -31,16 +35,29 @@ pub struct Server {
     accepting: JoinHandle<()>,
 }
 
-struct Services {
-    s3: S3Service,
-    bedrock: Bedrock,
+/// Everything that answers on the port.
+pub struct Services {
+    pub storage: Storage,
+    pub bedrock: Bedrock,
+    pub weather: Arc<Weather>,
+    pub stats: Arc<Stats>,
+}
+
+/// What becomes of a request.
+pub enum Outcome {
+    Answer(Response<Body>),
+    /// The connection stays open and nothing comes.
+    Hang,
+    /// The connection is closed in good order, without an answer.
+    HangUp,
+    /// The connection is reset.
+    Reset,
 }
 
 impl Server {
-    pub fn start(listener: TcpListener, s3: S3Service, bedrock: Bedrock) -> Server {
+    pub fn start(listener: TcpListener, services: Services) -> Server {
         let (stop, stopped) = watch::channel(false);
-        let services = Arc::new(Services { s3, bedrock });
-        Server { stop, accepting: tokio::spawn(accept(listener, services, stopped)) }
+        Server { stop, accepting: tokio::spawn(accept(listener, Arc::new(services), stopped)) }
     }
 
     pub async fn stop(mut self) {
@@ -80,21 +97,28 @@ async fn accept(listener: TcpListener, services: Arc<Services>, mut stopped: wat
 }
 
 async fn serve(socket: TcpStream, services: Arc<Services>, mut stopped: watch::Receiver<bool>) {
-    // Answers are small and clients wait for them; failing to say so only makes them later.
-    let _ = socket.set_nodelay(true);
+    let (line, cord) = Line::new(socket);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new());
-    let handler = service_fn(move |request| {
-        let services = Arc::clone(&services);
-        async move { Ok::<_, Infallible>(services.answer(request).await) }
+    let handler = service_fn(|request| {
+        let (services, cord) = (Arc::clone(&services), Arc::clone(&cord));
+        async move { Ok::<_, Infallible>(services.answer(request, &cord).await) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), handler));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(line), handler));
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        // Dropping the connection is what ends it; the line knows how.
+        () = cord.pulled() => return,
         () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
+            if cord.is_silent() {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection => result,
+                () = cord.pulled() => return,
+            }
         }
     };
     if let Err(error) = result {
@@ -103,19 +127,23 @@ async fn serve(socket: TcpStream, services: Arc<Services>, mut stopped: watch::R
 }
 
 impl Services {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        if is_bedrock(&request) {
-            return self.bedrock.answer(request).await.map(Body::from);
+    async fn answer(&self, request: Request<Incoming>, cord: &Arc<Cord>) -> Response<Body> {
+        if admin::is_admin(request.uri().path()) {
+            return admin::answer(&request, &self.stats, &self.weather);
         }
-        match self.s3.call(request.map(Body::from)).await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::debug!(?error, "the S3 service failed");
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }
+        let outcome = if is_bedrock(&request) {
+            self.bedrock.answer(request, cord).await
+        } else {
+            self.storage.answer(request).await
+        };
+        match outcome {
+            Outcome::Answer(response) => return response,
+            Outcome::Hang => cord.fall_silent(),
+            Outcome::HangUp => cord.hang_up(),
+            Outcome::Reset => cord.reset(),
         }
+        // Until the connection is dropped, by whoever drives it.
+        std::future::pending().await
     }
 }
 
@@ -124,6 +152,7 @@ fn is_bedrock(request: &Request<Incoming>) -> bool {
     let authorization =
         request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match authorization.map(str::trim) {
+        _ if bedrock::is_quotas(request.headers()) => true,
         Some(value) if value.starts_with("Bearer ") => true,
         Some(value) => match bedrock::signed_service(value) {
             Some(service) => service.starts_with("bedrock"),

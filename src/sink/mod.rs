@@ -34,6 +34,7 @@ pub struct DocumentResult {
     pub source: SourceRecord,
     pub chunks: Vec<ChunkRecord>,
     pub merge: MergeRecord,
+    /// Of the answers that the result rests on, whenever they were bought.
     pub usage: Usage,
     pub cost_usd: Usd,
     pub pipeline: PipelineRecord,
@@ -96,6 +97,17 @@ pub struct ChunkRecord {
     pub context_bytes: Option<[usize; 2]>,
     pub tokens: u64,
     pub ends_at: Boundary,
+    pub call: Option<CallRecord>,
+    /// Where the chunk was too long for its model: what it was asked for in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<PieceRecord>,
+}
+
+/// A part of a chunk with a call of its own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PieceRecord {
+    pub id: CallId,
+    pub bytes: [usize; 2],
     pub call: Option<CallRecord>,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 fn result(state: DocumentState) -> DocumentResult {
-    let id = |level, index| CallId { level, index };
+    let id = |level, index| CallId::new(level, index);
     let usage = Usage { input_tokens: 1200, output_tokens: 80, ..Usage::default() };
     let call = |stop_reason| {
         Some(CallRecord { model: "us.amazon.nova-micro-v1:0".into(), stop_reason, usage: Usage::default() })
@@ -15,6 +15,7 @@ fn result(state: DocumentState) -> DocumentResult {
         tokens: 400,
         ends_at: Boundary::Paragraph,
         call: call(stop),
+        pieces: Vec::new(),
     };
     let gaps = match state {
         DocumentState::Partial => {

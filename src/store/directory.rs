@@ -4,25 +4,31 @@
 //! segment. Such a segment gets an escaped file name (`%~` and percent codes), one for each key, so that nothing is ever
 //! written outside the root and no two keys share a file. Segments that can be file names stay as they are.
 //!
-//! Writes go to a temporary file in the same folder, which then takes the name in one step. Folders that are
-//! symbolic links are not entered while listing (they may lead round in circles); linked files are read.
+//! Writes go to a temporary file in the same folder, which then takes the name in one step. File and folder are synced
+//! before a write returns: answers that were paid for are kept here. Conditional replacements take a lock on a file beside
+//! the target, which other processes on this folder respect too; plain puts do not, so a key is written in the one way or
+//! the other. Folders that are symbolic links are not entered while listing (they may lead round in circles); linked
+//! files are read.
 
 use std::collections::BinaryHeap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Object, Page, Store, StoreError};
+use super::{Conditional, Object, Page, Store, StoreError};
 use crate::domain::ObjectMeta;
 
 /// Keys a listing page holds. A folder is read anew for each page, so pages are larger than S3's.
 const PAGE_SIZE: usize = 4_000;
 const ESCAPE: &str = "%~";
 const NAME_BYTES_MAX: usize = 255;
+/// Looks like a temporary file, so that it is not listed.
+const LOCK_NAME: &str = ".docmill-lock.tmp";
 
 /// A store over one folder. It need not exist before the first write.
 #[derive(Clone, Debug)]
@@ -93,28 +99,96 @@ impl Directory {
         Ok(Object { meta, body })
     }
 
-    /// Writes a temporary file beside the target and hands both paths to `publish`, which is to be atomic.
+    fn read_range(&self, key: &str, range: &Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.path(key))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        file.seek(io::SeekFrom::Start(range.start))?;
+        let mut body = Vec::new();
+        file.take(range.end.saturating_sub(range.start)).read_to_end(&mut body)?;
+        Ok(body)
+    }
+
+    /// Writes a temporary file beside the target and hands both paths to `publish`, which is to be atomic. Gives the
+    /// entity tag of what was written.
     fn write(
         &self,
         key: &str,
         body: &[u8],
-        publish: impl FnOnce(&Path, &Path) -> io::Result<()>,
-    ) -> Result<(), StoreError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        mut publish: impl FnMut(&Path, &Path) -> io::Result<()>,
+    ) -> Result<String, StoreError> {
+        let error = |e| self.error("write", key, e);
         let target = self.path(key);
         let folder = target.parent().unwrap_or(&self.root);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!(".docmill-{}-{number}.tmp", std::process::id()));
-        let result = fs::create_dir_all(folder)
-            .and_then(|()| {
-                let mut file = File::create(&temporary)?;
-                file.write_all(body)?;
-                file.sync_data()
-            })
-            .and_then(|()| publish(&temporary, &target));
+        make_folder(folder).map_err(error)?;
+        let (mut file, temporary) = temporary(folder).map_err(error)?;
+        let mut finish = || {
+            file.write_all(body)?;
+            file.sync_data()?;
+            let etag = etag(&file.metadata()?);
+            publish(&temporary, &target)?;
+            sync_folder(folder)?;
+            Ok(etag)
+        };
+        let result = finish();
         // After a rename there is nothing left to remove; after anything else it must not stay.
         let _ = fs::remove_file(&temporary);
-        result.map_err(|e| self.error("write", key, e))
+        result.map_err(error)
+    }
+
+    fn replace(&self, key: &str, body: &[u8], etag: &str) -> Result<Conditional, StoreError> {
+        let error = |e| self.error("write", key, e);
+        let target = self.path(key);
+        let lock = match File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(target.with_file_name(LOCK_NAME))
+        {
+            // No folder, no object.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Conditional::Refused),
+            result => result.map_err(error)?,
+        };
+        lock.lock().map_err(error)?;
+        match fs::metadata(&target) {
+            Ok(metadata) if self::etag(&metadata) == etag => {}
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(error(e)),
+            _ => return Ok(Conditional::Refused),
+        }
+        // The lock goes with the file handle.
+        self.write(key, body, |from, to| fs::rename(from, to)).map(|etag| Conditional::Replaced(Some(etag)))
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        // The prefix may end within a name: the folder it lies in is read from there on.
+        let (folder, name) = prefix.split_at(prefix.rfind('/').map_or(0, |slash| slash + 1));
+        let path = folder.strip_suffix('/').map_or_else(|| self.root.clone(), |folder| self.path(folder));
+        let from = match after.and_then(|after| after.strip_prefix(folder)) {
+            Some(after) if after >= name => Some(after),
+            // Before the first key with the prefix; but a page must not be spent on keys without it.
+            _ if after.is_some_and(|after| after > prefix) => return Ok(Page::default()),
+            _ => None,
+        };
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let mut objects = Vec::new();
+        let full = match list_into(&path, folder, name, from, PAGE_SIZE, &mut objects) {
+            Err(e) if !folder.is_empty() && matches!(e.kind(), NotFound | NotADirectory) => false,
+            result => result?,
+        };
+        let next = objects.last().filter(|_| full).map(|last| last.key.clone());
+        Ok(Page { objects, next })
+    }
+
+    async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.blocking(move |this| {
+            this.page(&prefix, after.as_deref()).map_err(|e| match e.kind() {
+                io::ErrorKind::PermissionDenied => this.error("read", "", e),
+                _ => this.failed("list", e),
+            })
+        })
+        .await
     }
 }
 
@@ -125,25 +199,22 @@ impl Store for Directory {
     }
 
     async fn list(&self, token: Option<&str>) -> Result<Page, StoreError> {
-        let token = token.map(str::to_owned);
-        self.blocking(move |this| {
-            let mut objects = Vec::new();
-            let full =
-                list_into(&this.root, "", token.as_deref(), PAGE_SIZE, &mut objects).map_err(|e| match e
-                    .kind()
-                {
-                    io::ErrorKind::PermissionDenied => this.error("read", "", e),
-                    _ => this.failed("list", e),
-                })?;
-            let next = objects.last().filter(|_| full).map(|last| last.key.clone());
-            Ok(Page { objects, next })
-        })
-        .await
+        self.list_page("", token).await
+    }
+
+    async fn list_after(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        self.list_page(prefix, after).await
     }
 
     async fn get(&self, key: &str, if_match: Option<&str>, max_bytes: u64) -> Result<Object, StoreError> {
         let (key, if_match) = (key.to_owned(), if_match.map(str::to_owned));
         self.blocking(move |this| this.read(&key, if_match.as_deref(), max_bytes)).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let key = key.to_owned();
+        self.blocking(move |this| this.read_range(&key, &range).map_err(|e| this.error("read", &key, e)))
+            .await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
@@ -155,9 +226,9 @@ impl Store for Directory {
         .await
     }
 
-    async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
+    async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<Option<String>, StoreError> {
         let key = key.to_owned();
-        self.blocking(move |this| this.write(&key, &body, |from, to| fs::rename(from, to))).await
+        self.blocking(move |this| this.write(&key, &body, |from, to| fs::rename(from, to)).map(Some)).await
     }
 
     async fn put_if_absent(&self, key: &str, body: Bytes, _content_type: &str) -> Result<bool, StoreError> {
@@ -176,6 +247,66 @@ impl Store for Directory {
         })
         .await
     }
+
+    async fn put_if_match(
+        &self,
+        key: &str,
+        body: Bytes,
+        _content_type: &str,
+        etag: &str,
+    ) -> Result<Conditional, StoreError> {
+        let (key, etag) = (key.to_owned(), etag.to_owned());
+        self.blocking(move |this| this.replace(&key, &body, &etag)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.blocking(move |this| match fs::remove_file(this.path(&key)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|e| this.error("delete", &key, e)),
+        })
+        .await
+    }
+}
+
+/// A new file in `folder`. Its name may be taken: two containers on one volume both have the process id 1.
+fn temporary(folder: &Path) -> io::Result<(File, PathBuf)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".docmill-{}-{number}.tmp", std::process::id()));
+        match File::create_new(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|file| (file, path)),
+        }
+    }
+}
+
+/// Makes the folder and those above it, each one synced into the one above: a file is only safe where its folder is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
+    fs::create_dir_all(folder)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
+/// Names are safe once their folder is synced (open(2), fsync(2)). Elsewhere than on Unix the system sees to it.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network and FUSE file systems can not sync a folder.
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn meta(key: String, metadata: &Metadata) -> ObjectMeta {
@@ -199,11 +330,13 @@ struct Entry {
     path: PathBuf,
 }
 
-/// Appends the objects below `folder` whose key (relative to it) comes after `after`, in key order, until `out` holds
-/// `limit`; says whether it does. Memory is bound by `limit` and depth, not by the number of files in a folder.
+/// Appends the objects below `folder` whose key (relative to it) starts with `name` and comes after `after`, in key
+/// order, until `out` holds `limit`; says whether it does. Memory is bound by `limit` and depth, not by the number of
+/// files in a folder.
 fn list_into(
     folder: &Path,
     prefix: &str,
+    name: &str,
     after: Option<&str>,
     limit: usize,
     out: &mut Vec<ObjectMeta>,
@@ -216,7 +349,7 @@ fn list_into(
     let mut cursor = after.map(str::to_owned);
     let mut inclusive = resume_in.clone();
     loop {
-        let batch = smallest_after(folder, cursor.as_deref(), inclusive.as_deref(), limit - out.len())?;
+        let batch = smallest_after(folder, name, cursor.as_deref(), inclusive.as_deref(), limit - out.len())?;
         let Some(last) = batch.last() else { return Ok(false) };
         cursor = Some(last.sort_key.clone());
         inclusive = None;
@@ -224,7 +357,7 @@ fn list_into(
             let key = format!("{prefix}{}", entry.sort_key);
             if entry.sort_key.ends_with('/') {
                 let inner = rest.filter(|_| resume_in.as_deref() == Some(&entry.sort_key));
-                match list_into(&entry.path, &key, inner, limit, out) {
+                match list_into(&entry.path, &key, "", inner, limit, out) {
                     Ok(true) => return Ok(true),
                     Ok(false) => {}
                     // A folder that vanished between the two reads held nothing that is still there.
@@ -243,9 +376,10 @@ fn list_into(
     }
 }
 
-/// The `count` first entries of a folder after `cursor` (or at `inclusive`), in order.
+/// The `count` first entries of a folder that start with `prefix`, after `cursor` (or at `inclusive`), in order.
 fn smallest_after(
     folder: &Path,
+    prefix: &str,
     cursor: Option<&str>,
     inclusive: Option<&str>,
     count: usize,
@@ -261,7 +395,7 @@ fn smallest_after(
         let slash = if entry.file_type()?.is_dir() { "/" } else { "" };
         let sort_key = format!("{}{slash}", segment(&name));
         let wanted = inclusive == Some(sort_key.as_str()) || cursor.is_none_or(|c| sort_key.as_str() > c);
-        if wanted {
+        if wanted && sort_key.starts_with(prefix) {
             smallest.push(Entry { sort_key, path: entry.path() });
             if smallest.len() > count {
                 smallest.pop();
@@ -365,7 +499,7 @@ mod tests {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
                 let mut page = Vec::new();
-                let full = list_into(folder.path(), "", after.as_deref(), limit, &mut page).unwrap();
+                let full = list_into(folder.path(), "", "", after.as_deref(), limit, &mut page).unwrap();
                 prop_assert!(page.len() <= limit);
                 listed.extend(page.iter().map(|m| m.key.clone()));
                 after = listed.last().cloned();

@@ -1,18 +1,49 @@
 //! A store in memory: what tests run against, with the semantics of the others.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Object, Page, Store, StoreError};
+use super::{Conditional, Object, Page, Store, StoreError};
 use crate::domain::ObjectMeta;
 
 /// Objects by key; pages of `page_size`.
 pub struct Memory {
-    objects: Mutex<BTreeMap<String, (u64, Bytes)>>,
+    objects: Mutex<Objects>,
     page_size: usize,
+}
+
+#[derive(Default)]
+struct Objects {
+    by_key: BTreeMap<String, (u64, Bytes)>,
+    /// Of the latest write. One count for all keys, so that an object made anew never has an old one's entity tag.
+    version: u64,
+}
+
+impl Objects {
+    fn insert(&mut self, key: &str, body: Bytes) -> String {
+        self.version += 1;
+        self.by_key.insert(key.to_owned(), (self.version, body));
+        etag(self.version)
+    }
+
+    fn get(&self, key: &str) -> Result<&(u64, Bytes), StoreError> {
+        self.by_key.get(key).ok_or_else(|| StoreError::NotFound { key: key.to_owned() })
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, page_size: usize) -> Page {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let rest = self.by_key.range::<str, _>((from, Bound::Unbounded));
+        let mut rest = rest.take_while(|(key, _)| key.starts_with(prefix));
+        let objects: Vec<_> = rest.by_ref().take(page_size).map(|(key, object)| meta(key, object)).collect();
+        let next = rest.next().and(objects.last()).map(|last| last.key.clone());
+        Page { objects, next }
+    }
 }
 
 impl Memory {
@@ -20,14 +51,18 @@ impl Memory {
         Memory { objects: Mutex::default(), page_size: page_size.max(1) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (u64, Bytes)>> {
-        // Every change is one insert: a panicking holder leaves nothing half-done.
+    fn lock(&self) -> MutexGuard<'_, Objects> {
+        // Nothing between two changes can panic: a holder leaves nothing half-done.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn meta(key: &str, (version, body): &(u64, Bytes)) -> ObjectMeta {
-    ObjectMeta { key: key.to_owned(), size: body.len() as u64, etag: Some(format!("v{version}")) }
+    ObjectMeta { key: key.to_owned(), size: body.len() as u64, etag: Some(etag(*version)) }
+}
+
+fn etag(version: u64) -> String {
+    format!("v{version}")
 }
 
 #[async_trait::async_trait]
@@ -37,18 +72,16 @@ impl Store for Memory {
     }
 
     async fn list(&self, token: Option<&str>) -> Result<Page, StoreError> {
-        let objects = self.lock();
-        let from = token.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = objects.range::<str, _>((from, Bound::Unbounded));
-        let page: Vec<_> =
-            rest.by_ref().take(self.page_size).map(|(key, object)| meta(key, object)).collect();
-        let next = rest.next().and(page.last()).map(|last| last.key.clone());
-        Ok(Page { objects: page, next })
+        Ok(self.lock().page("", token, self.page_size))
+    }
+
+    async fn list_after(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        Ok(self.lock().page(prefix, after, self.page_size))
     }
 
     async fn get(&self, key: &str, if_match: Option<&str>, max_bytes: u64) -> Result<Object, StoreError> {
         let objects = self.lock();
-        let object = objects.get(key).ok_or_else(|| StoreError::NotFound { key: key.to_owned() })?;
+        let object = objects.get(key)?;
         let meta = meta(key, object);
         if if_match.is_some() && if_match != meta.etag.as_deref() {
             return Err(StoreError::Changed { key: key.to_owned() });
@@ -59,25 +92,50 @@ impl Store for Memory {
         Ok(Object { meta, body: object.1.to_vec() })
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         let objects = self.lock();
-        let object = objects.get(key).ok_or_else(|| StoreError::NotFound { key: key.to_owned() })?;
-        Ok(meta(key, object))
+        let (_, body) = objects.get(key)?;
+        let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(body.len());
+        let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
+        Ok(body[start..end].to_vec())
     }
 
-    async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
-        let mut objects = self.lock();
-        let version = objects.get(key).map_or(0, |(version, _)| version + 1);
-        objects.insert(key.to_owned(), (version, body));
-        Ok(())
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        let objects = self.lock();
+        objects.get(key).map(|object| meta(key, object))
+    }
+
+    async fn put(&self, key: &str, body: Bytes, _content_type: &str) -> Result<Option<String>, StoreError> {
+        Ok(Some(self.lock().insert(key, body)))
     }
 
     async fn put_if_absent(&self, key: &str, body: Bytes, _content_type: &str) -> Result<bool, StoreError> {
         let mut objects = self.lock();
-        if objects.contains_key(key) {
-            return Ok(false);
+        let is_absent = !objects.by_key.contains_key(key);
+        if is_absent {
+            objects.insert(key, body);
         }
-        objects.insert(key.to_owned(), (0, body));
-        Ok(true)
+        Ok(is_absent)
+    }
+
+    async fn put_if_match(
+        &self,
+        key: &str,
+        body: Bytes,
+        _content_type: &str,
+        etag: &str,
+    ) -> Result<Conditional, StoreError> {
+        let mut objects = self.lock();
+        match objects.by_key.get(key) {
+            Some((version, _)) if self::etag(*version) == etag => {
+                Ok(Conditional::Replaced(Some(objects.insert(key, body))))
+            }
+            _ => Ok(Conditional::Refused),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.lock().by_key.remove(key);
+        Ok(())
     }
 }

@@ -2,10 +2,15 @@
 //! here, S3 in `aws`.
 //!
 //! Keys are names relative to the store's root, in UTF-8 byte order, never paths to be followed. A put is atomic: a
-//! reader sees the old object or the new one, whole. Listings come a page at a time; nobody holds all keys.
+//! reader sees the old object or the new one, whole. When it returns, the object survives a loss of power. Listings come
+//! a page at a time; nobody holds all keys.
 
 mod directory;
 mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -37,17 +42,51 @@ pub trait Store: Send + Sync {
     /// The page after `token` (from the page before), or the first one.
     async fn list(&self, token: Option<&str>) -> Result<Page, StoreError>;
 
+    /// A page of the keys that start with `prefix` and come after the key `after`, whether that one exists or not.
+    /// `next` is the key to go on after.
+    async fn list_after(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError>;
+
     /// The object if it is at most `max_bytes` long and, where `if_match` is given, still has that entity tag.
     async fn get(&self, key: &str, if_match: Option<&str>, max_bytes: u64) -> Result<Object, StoreError>;
+
+    /// The bytes of the object that lie in `range`: fewer, or none, if it ends before.
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
 
     /// Its key, size and entity tag, without reading it.
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError>;
 
-    /// Writes the object, replacing one of that key.
-    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError>;
+    /// Writes the object, replacing one of that key, and gives its entity tag where the store tells it.
+    async fn put(&self, key: &str, body: Bytes, content_type: &str) -> Result<Option<String>, StoreError>;
 
     /// Writes the object unless one of that key exists: `Ok(false)`. Of racing writers exactly one gets `Ok(true)`.
+    ///
+    /// `Ok(false)` may also mean that this very write was done and its acknowledgement lost: whoever must know reads the
+    /// object back.
     async fn put_if_absent(&self, key: &str, body: Bytes, content_type: &str) -> Result<bool, StoreError>;
+
+    /// Replaces the object if it still has the entity tag `etag`. Of racing writers that name the same one at most one
+    /// gets `Replaced`.
+    async fn put_if_match(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &str,
+        etag: &str,
+    ) -> Result<Conditional, StoreError>;
+
+    /// Removes the object. That there is none is no error.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+}
+
+/// What came of a write with a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conditional {
+    /// Written; the new entity tag where the store tells it.
+    Replaced(Option<String>),
+    /// The object is another one, or gone. As with `put_if_absent`, it may also be this very write.
+    Refused,
+    /// The store knows no such condition and the object was written without one.
+    Unconditional(Option<String>),
 }
 
 #[derive(Debug, thiserror::Error)]

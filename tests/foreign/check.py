@@ -12,15 +12,23 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 
 import boto3
 import botocore.config
+import botocore.eventstream
 import botocore.exceptions
+import urllib3.exceptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCMILL = pathlib.Path(sys.argv[1]).resolve()
 KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox-secret"}
 MODEL = "us.amazon.nova-micro-v1:0"
+MESSAGE = {"role": "user", "content": [{"text": (
+    "The ship left the harbour on Monday with forty sailors. The captain kept a log of the weather. "
+    "On Tuesday the ship met a storm and lost a mast. The sailors repaired the mast within a day. "
+    "On Friday the ship reached the island with thirty-nine sailors."
+)}]}
 passed = 0
 
 
@@ -50,9 +58,9 @@ def environment(**more):
     return kept | {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"} | more
 
 
-def start_sandbox(folder):
+def start_sandbox(folder, *more):
     process = subprocess.Popen(
-        [DOCMILL, "sandbox", "--dir", folder, "--listen", "127.0.0.1:0"],
+        [DOCMILL, "sandbox", "--dir", folder, "--listen", "127.0.0.1:0", *more],
         stdout=subprocess.PIPE, text=True, env=environment(),
     )
     line = process.stdout.readline()
@@ -106,12 +114,7 @@ def another_s3_server(sandbox_url, moto_url):
 
 def a_foreign_client(url):
     bedrock = client("bedrock-runtime", url)
-    message = {"role": "user", "content": [{"text": (
-        "The ship left the harbour on Monday with forty sailors. The captain kept a log of the weather. "
-        "On Tuesday the ship met a storm and lost a mast. The sailors repaired the mast within a day. "
-        "On Friday the ship reached the island with thirty-nine sailors."
-    )}]}
-    ask = {"modelId": MODEL, "messages": [message], "inferenceConfig": {"maxTokens": 200}}
+    ask = {"modelId": MODEL, "messages": [MESSAGE], "inferenceConfig": {"maxTokens": 200}}
     answer = bedrock.converse(**ask)
     text = answer["output"]["message"]["content"][0]["text"]
     usage = answer["usage"]
@@ -122,11 +125,11 @@ def a_foreign_client(url):
     check("maxTokens is honoured", (cut["stopReason"], cut["usage"]["outputTokens"]) == ("max_tokens", 3))
 
     counting = "anthropic.claude-haiku-4-5-20251001-v1:0"
-    counted = bedrock.count_tokens(modelId=counting, input={"converse": {"messages": [message]}})
+    counted = bedrock.count_tokens(modelId=counting, input={"converse": {"messages": [MESSAGE]}})
     billed = bedrock.converse(**ask | {"modelId": "us." + counting})["usage"]["inputTokens"]
     check("CountTokens counts what Converse bills", counted["inputTokens"] == billed, (counted, billed))
     body = json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [
-        {"role": "user", "content": message["content"][0]["text"]}]})
+        {"role": "user", "content": MESSAGE["content"][0]["text"]}]})
     counted = bedrock.count_tokens(modelId=counting, input={"invokeModel": {"body": body.encode()}})
     check("CountTokens reads a native body", counted["inputTokens"] > 0)
 
@@ -135,7 +138,7 @@ def a_foreign_client(url):
         ("a bare id that needs a profile", "ValidationException", {"modelId": counting}),
         ("a dead model", "ResourceNotFoundException", {"modelId": "anthropic.claude-v2:1"}),
         ("too many tokens", "ValidationException", {"inferenceConfig": {"maxTokens": 10**6}}),
-        ("two questions in a row", "ValidationException", {"messages": [message, message]}),
+        ("two questions in a row", "ValidationException", {"messages": [MESSAGE, MESSAGE]}),
         ("an empty text", "ValidationException", {"messages": [{"role": "user", "content": [{"text": " "}]}]}),
     ]:
         check(f"{what} is refused", refusal(bedrock.converse, **ask | arguments)[0] == code,
@@ -154,12 +157,100 @@ def a_foreign_client(url):
     check("a listing shows key and ETag", (listed["Key"], listed["Size"]) == ("a b/ü+%.txt", 3) and listed["ETag"])
 
 
+def hear(bedrock, ask):
+    """Names of a stream's events, its text, and the last event."""
+    names, text, last = [], "", {}
+    for event in bedrock.converse_stream(**ask)["stream"]:
+        (name, last), = event.items()
+        if not names or names[-1] != name:
+            names.append(name)
+        text += last.get("delta", {}).get("text", "")
+    return names, text, last
+
+
+def a_foreign_reader_of_streams(url):
+    bedrock = client("bedrock-runtime", url)
+    ask = {"modelId": MODEL, "messages": [MESSAGE], "inferenceConfig": {"maxTokens": 200}}
+    whole = bedrock.converse(**ask)
+    names, text, last = hear(bedrock, ask)
+    order = ["messageStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"]
+    check("a stream has its events in order", names == order, names)
+    check("and says what Converse says", text == whole["output"]["message"]["content"][0]["text"])
+    check("and is billed alike", last["usage"] == whole["usage"] and last["metrics"]["latencyMs"] >= 0)
+    llama = ask | {"modelId": "us.meta.llama4-scout-17b-instruct-v1:0"}
+    check("a model without streams refuses them", refusal(bedrock.converse_stream, **llama)[0] == "ValidationException")
+    quotas = client("service-quotas", url).list_service_quotas(ServiceCode="bedrock")
+    check("without a scenario no quota is known", quotas["Quotas"] == [])
+
+
+WEATHER = """
+about = "every way in which a stream ends, one call after the other"
+[[pool]]
+name = "nova"
+models = ["us.amazon.nova-micro-v1:0"]
+requests_per_minute = 60
+tokens_per_minute = 400000
+tokens_per_day = 1000000
+"""
+
+
+def in_bad_weather(folder):
+    spoilt = ["wrong-crc", "exception", "cut-off", "no-message-stop", "throttled-day", "garbage", "reset"]
+    path = pathlib.Path(folder) / "weather.toml"
+    faults = [f'[[fault]]\nkind = "{kind}"\ncalls = [{n}, {n}]\n' for n, kind in enumerate(spoilt, 1)]
+    path.write_text(WEATHER + "".join(faults))
+    sandbox, url = start_sandbox(folder, "--scenario", str(path))
+    try:
+        bedrock = client("bedrock-runtime", url)
+        ask = {"modelId": MODEL, "messages": [MESSAGE]}
+
+        def fails(what, *kinds):
+            try:
+                heard = hear(bedrock, ask)
+            except kinds as error:
+                return check(f"botocore notices {what}", True) or error
+            check(f"botocore notices {what}", False, heard)
+
+        fails("a wrong checksum", botocore.eventstream.ChecksumMismatch)
+        error = fails("an exception within a stream", botocore.exceptions.EventStreamError)
+        check("and its type", error.response["Error"]["Code"] == "internalServerException", error.response)
+        fails("a stream that is cut", botocore.exceptions.HTTPClientError, urllib3.exceptions.HTTPError)
+        names, _, _ = hear(bedrock, ask)
+        check("a stream without messageStop ends early", names[-1] == "contentBlockStop", names)
+        error = fails("a throttle", botocore.exceptions.ClientError)
+        check("and its words", "per day" in error.response["Error"]["Message"], error.response)
+        fails("garbage", botocore.eventstream.ParserError)
+        fails("a reset", botocore.exceptions.HTTPClientError)
+        check("then the weather is fair", hear(bedrock, ask)[0][-1] == "metadata")
+
+        pages = client("service-quotas", url).get_paginator("list_service_quotas")
+        rows = {}
+        for page in pages.paginate(ServiceCode="bedrock", PaginationConfig={"PageSize": 2}):
+            rows |= {row["QuotaName"]: row["Value"] for row in page["Quotas"]}
+        name = "Amazon Nova Micro"
+        check("Service Quotas lists the scenario's quotas", rows == {
+            f"Cross-region model inference requests per minute for {name}": 60.0,
+            f"Cross-region model inference tokens per minute for {name}": 400000.0,
+            f"Model invocation max tokens per day for {name} (doubled for cross-region calls)": 500000.0,
+        }, rows)
+        no_such = refusal(client("service-quotas", url).list_service_quotas, ServiceCode="ec2")
+        check("and no other service's", no_such == ("NoSuchResourceException", 400), no_such)
+        with urllib.request.urlopen(f"{url}/_sandbox/stats") as answer:
+            stats = json.loads(answer.read())
+        check("the sandbox kept books", stats["answers_paid"] == 6 and stats["answers_delivered"] == 1, stats)
+    finally:
+        sandbox.send_signal(signal.SIGINT)
+        sandbox.wait(timeout=30)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         sandbox, sandbox_url = start_sandbox(folder)
         moto, moto_url = start_moto()
         try:
             a_foreign_client(sandbox_url)
+            a_foreign_reader_of_streams(sandbox_url)
+            in_bad_weather(folder)
             another_s3_server(sandbox_url, moto_url)
         finally:
             moto.kill()

@@ -21,12 +21,12 @@ use super::hostile::{Answer, post};
 use super::{ACCESS_KEY, SECRET_KEY, start};
 
 /// Takes a temperature, is called by its bare id, counts no tokens.
-const NOVA: &str = "amazon.nova-lite-v1:0";
+pub const NOVA: &str = "amazon.nova-lite-v1:0";
 /// Is called through a profile only, counts tokens by its bare id.
-const HAIKU: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+pub const HAIKU: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const HAIKU_BARE: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
 
-const STORY: &str = "The harbour of Lindow was closed for nine days in March after a storm damaged the eastern breakwater. \
+pub const STORY: &str = "The harbour of Lindow was closed for nine days in March after a storm damaged the eastern breakwater. \
     Repairs to the breakwater cost two million euros and were paid by the port authority. \
     Fishermen could not leave the harbour and lost most of the spring catch. \
     The port authority has since promised to rebuild the breakwater in stone. \
@@ -44,11 +44,11 @@ fn client_with(sandbox: &Sandbox, access_key: &str, secret_key: &str) -> Client 
     Client::from_conf(config.build())
 }
 
-fn client(sandbox: &Sandbox) -> Client {
+pub fn client(sandbox: &Sandbox) -> Client {
     client_with(sandbox, ACCESS_KEY, SECRET_KEY)
 }
 
-fn user(text: &str) -> Message {
+pub fn user(text: &str) -> Message {
     Message::builder()
         .role(ConversationRole::User)
         .content(ContentBlock::Text(text.to_owned()))
@@ -56,14 +56,14 @@ fn user(text: &str) -> Message {
         .expect("a message")
 }
 
-fn text_of(output: &ConverseOutput) -> String {
+pub fn text_of(output: &ConverseOutput) -> String {
     let message = output.output().expect("an output").as_message().expect("a message");
     assert_eq!(message.role(), &ConversationRole::Assistant);
     message.content().iter().filter_map(|block| block.as_text().ok()).cloned().collect()
 }
 
 #[track_caller]
-fn refusal<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
+pub fn refusal<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
     result: Result<T, SdkError<E>>,
 ) -> (u16, String, String) {
     let error = result.expect_err("it must be refused");
@@ -261,8 +261,12 @@ async fn a_slow_model_is_slow() {
 }
 
 /// Sends a body with the API key, to be refused or not.
-async fn ask(sandbox: &Sandbox, model: &str, body: &Value) -> Answer {
-    let path = format!("/model/{}/converse", model.replace(':', "%3A"));
+pub async fn ask(sandbox: &Sandbox, model: &str, body: &Value) -> Answer {
+    ask_by(sandbox, "converse", model, body).await
+}
+
+async fn ask_by(sandbox: &Sandbox, verb: &str, model: &str, body: &Value) -> Answer {
+    let path = format!("/model/{}/{verb}", model.replace(':', "%3A"));
     let key = format!("Bearer {SECRET_KEY}");
     post(sandbox.addr(), &path, &[("authorization", &key)], body.to_string().as_bytes()).await
 }
@@ -348,6 +352,9 @@ async fn malformed_requests_are_refused_in_the_words_of_the_service() {
         let answer = ask(&sandbox, NOVA, &body).await;
         assert_eq!(answer.error(), (400, "ValidationException"), "{body}");
         assert!(answer.message().contains(words), "{body}: {}", answer.message());
+        // A stream is refused before it begins, in the same words.
+        let streamed = ask_by(&sandbox, "converse-stream", NOVA, &body).await;
+        assert_eq!((streamed.error(), streamed.message()), (answer.error(), answer.message()), "{body}");
         assert_eq!(
             answer.header("x-amzn-errortype"),
             Some("ValidationException:http://internal.amazon.com/coral/com.amazon.bedrock/")

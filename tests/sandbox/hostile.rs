@@ -126,6 +126,9 @@ async fn no_bytes_bring_it_down() {
     let body = r#"{"messages":[{"role":"user","content":[{"text":"A text of a few words."}]}],"inferenceConfig":{"maxTokens":5}}"#;
     let seeds = [
         format!("POST /model/amazon.nova-lite-v1%3A0/converse HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+        format!("POST /model/amazon.nova-lite-v1%3A0/converse-stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-amz-target: ServiceQuotasV20190624.ListServiceQuotas\r\ncontent-length: 25\r\n\r\n{\"ServiceCode\":\"bedrock\"}".to_owned(),
+        "POST /_sandbox/reset HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
         "GET /docs?list-type=2&prefix=a%2F&max-keys=3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 Credential=sandbox/20260101/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature=00\r\nx-amz-date: 20260101T000000Z\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\r\n".to_owned(),
         "PUT /docs/..%2f..%2fetc HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\nx-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
         "POST /docs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 9\r\n\r\n--x\r\n\r\n--".to_owned(),
@@ -140,7 +143,7 @@ async fn no_bytes_bring_it_down() {
     let mut random = Random(0x5eed);
     for _ in 0..10 {
         let mut batch = JoinSet::new();
-        for seed in seeds.iter().cycle().take(60) {
+        for seed in seeds.iter().cycle().take(64) {
             let bytes = random.mutate(seed.as_bytes());
             let answer = send(sandbox.addr(), bytes.clone());
             batch.spawn(async move {

@@ -1,4 +1,4 @@
-//! Who may call: Signature Version 4 for the service `bedrock`, or a Bedrock API key as a bearer token.
+//! Who may call: Signature Version 4 for the service that is called, or a Bedrock API key as a bearer token.
 //!
 //! The signature is computed, not believed (IAM user guide: Create a signed AWS API request). Unlike S3, the path is
 //! encoded once more before it is signed.
@@ -12,8 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::refusal::{Kind, Refusal};
 
+/// The name that requests to Bedrock are signed for, runtime and control plane alike.
+pub const BEDROCK: &str = "bedrock";
+pub const SERVICE_QUOTAS: &str = "servicequotas";
+
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "bedrock";
 /// How far a client's clock may be off.
 const SKEW_SECONDS: i64 = 5 * 60;
 /// What SigV4 leaves unencoded.
@@ -66,13 +69,14 @@ impl<'a> Signature<'a> {
 }
 
 impl Keys {
-    /// Lets a request in or says why not.
-    pub fn check(&self, head: &Parts, body: &[u8]) -> Result<(), Refusal> {
+    /// Lets a request to a service in or says why not.
+    pub fn check(&self, head: &Parts, body: &[u8], service: &str) -> Result<(), Refusal> {
         let Some(authorization) = head.headers.get(http::header::AUTHORIZATION) else {
             return Err(Refusal::new(Kind::MissingAuthenticationToken, "Missing Authentication Token"));
         };
         let authorization = String::from_utf8_lossy(authorization.as_bytes());
-        if let Some(token) = authorization.trim().strip_prefix("Bearer ") {
+        let token = authorization.trim().strip_prefix("Bearer ");
+        if let Some(token) = token.filter(|_| service == BEDROCK) {
             if same(token.trim().as_bytes(), self.secret_key.as_bytes()) {
                 return Ok(());
             }
@@ -84,6 +88,10 @@ impl Keys {
                 "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters.";
             Refusal::new(Kind::IncompleteSignature, message)
         })?;
+        if signature.service != service {
+            let message = format!("Credential should be scoped to correct service: '{service}'. ");
+            return Err(Refusal::new(Kind::InvalidSignature, message));
+        }
         self.check_signature(head, body, &signature)
     }
 
@@ -93,9 +101,6 @@ impl Keys {
             return Err(Refusal::new(Kind::UnrecognizedClient, message));
         }
         let invalid = |message: String| Refusal::new(Kind::InvalidSignature, message);
-        if claim.service != SERVICE {
-            return Err(invalid(format!("Credential should be scoped to correct service: '{SERVICE}'. ")));
-        }
         let date = header(head, "x-amz-date").unwrap_or_default();
         let Some(signed_at) = unix_seconds(&date).filter(|_| date.starts_with(claim.date)) else {
             return Err(invalid(

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::catalog::{Catalog, CatalogError, Date, Kind as ModelKind, Model};
+use crate::catalog::{Catalog, CatalogError, Date, Kind as ModelKind, Model, Thinking};
 
 use super::refusal::{Kind, Refusal};
 
@@ -15,6 +15,9 @@ pub struct Limits {
     /// Whether temperature and its like are accepted.
     pub sampling: bool,
     pub system_prompt: bool,
+    pub streaming: bool,
+    /// Whether it reasons before it answers when the request says nothing about it.
+    pub thinking: bool,
 }
 
 /// The limits of the model that Converse would call under this id or ARN.
@@ -50,6 +53,8 @@ fn limits(model: &Model) -> Limits {
         max_output_tokens: model.max_output_tokens,
         sampling: model.sampling,
         system_prompt: model.system_prompt,
+        streaming: model.streaming,
+        thinking: model.thinking != Thinking::OnRequest,
     }
 }
 

@@ -29,6 +29,18 @@ pub fn document(prompt: &str) -> String {
     }
 }
 
+/// How long an answer the prompt asks for, in tokens: of `at most N words` the last one counts, for it stands after the
+/// document.
+pub fn wanted_tokens(prompt: &str) -> usize {
+    const UNASKED: usize = 1_000;
+    let words = prompt.rmatch_indices("at most ").find_map(|(at, found)| {
+        let (number, rest) = prompt[at + found.len()..].split_once(' ')?;
+        number.parse::<usize>().ok().filter(|_| rest.starts_with("words"))
+    });
+    // Four words of English are about five tokens, of other languages more.
+    words.map_or(UNASKED, |words| words.saturating_mul(2))
+}
+
 /// The outermost blocks, in order: tag and content.
 fn blocks(prompt: &str) -> Vec<(&str, &str)> {
     let mut lines = Vec::new();

@@ -63,11 +63,29 @@ impl Refusal {
 
     pub fn response(&self) -> Response<Bytes> {
         let (status, name) = self.kind.wire();
-        let mut response = super::response(status, &json!({ "message": self.message }));
-        let error_type = HeaderValue::from_str(&format!("{name}{NAMESPACE}"));
-        response.headers_mut().insert("x-amzn-errortype", error_type.expect("error names are ASCII"));
-        response
+        response(status, name, &self.message)
     }
+}
+
+/// An error on the wire. Without a name it comes from something before the service, and is a page.
+pub fn response(status: StatusCode, name: &str, message: &str) -> Response<Bytes> {
+    if name.is_empty() {
+        return page(status, message);
+    }
+    let mut response = super::response(status, &json!({ "message": message }));
+    // The name may come from a scenario file.
+    if let Ok(value) = HeaderValue::from_str(&format!("{name}{NAMESPACE}")) {
+        response.headers_mut().insert("x-amzn-errortype", value);
+    }
+    response
+}
+
+/// A page of HTML, as proxies and load balancers send it.
+pub fn page(status: StatusCode, html: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(html.as_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response
 }
 
 impl From<crate::cpu::Panicked> for Refusal {
