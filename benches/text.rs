@@ -3,6 +3,7 @@
 //!     cargo bench --bench text                          the documents of fixtures/docs and generated texts
 //!     cargo bench --bench text -- --corpus DIR          each folder in DIR is a kind of text
 //!     cargo bench --bench text -- --once                one short pass, to see that it still runs
+//!     cargo bench --bench text -- --export DIR          writes the texts for benches/peers, and our figures as its lines
 //!
 //! "unseen" is a new thread's first reading, "warm" a later one. Each figure is the median of interleaved rounds.
 
@@ -20,6 +21,8 @@ const ENOUGH: usize = 8 << 20;
 const ROUNDS: usize = 5;
 /// Of hostile texts, as they are slow for tiktoken-rs.
 const HOSTILE: usize = 1 << 20;
+/// Tokens of a chunk and of its overlap.
+const SIZES: [(u64, u64); 2] = [(8_000, 500), (1_000, 100)];
 
 struct Kind {
     name: String,
@@ -29,10 +32,12 @@ struct Kind {
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let is_short = arguments.iter().any(|argument| argument == "--once" || argument == "--test");
-    let corpus =
-        arguments.iter().position(|argument| argument == "--corpus").and_then(|at| arguments.get(at + 1));
-    let corpus =
-        corpus.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/docs"), PathBuf::from);
+    let option = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)
+    };
+    let corpus = option("--corpus")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/docs"), PathBuf::from);
     let mut kinds = kinds(&corpus);
     kinds.extend(hostile(if is_short { 20_000 } else { HOSTILE }));
     if is_short {
@@ -44,6 +49,9 @@ fn main() {
     // One thread, however large the text is.
     let one =
         rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread can be made");
+    if let Some(folder) = option("--export") {
+        return one.install(|| export(&kinds, Path::new(folder)));
+    }
     one.install(|| {
         for encoding in Encoding::ALL {
             let start = Instant::now();
@@ -92,6 +100,48 @@ fn count_table(kinds: &[Kind], encoding: Encoding, rounds: usize, is_short: bool
     }
 }
 
+/// Writes the texts that peers read too, and what we make of them: tool, version, task, text, megabytes a second.
+fn export(kinds: &[Kind], folder: &Path) {
+    fs::create_dir_all(folder).expect("the folder can be made");
+    let mut lines = String::new();
+    for Kind { name, text } in kinds {
+        let name = match name.as_str() {
+            "all of these" => "mixed",
+            "base64" => "hostile-base64",
+            "punctuation" => "hostile-punctuation",
+            "books" | "cjk" | "code" | "text" => name,
+            _ => continue,
+        };
+        fs::write(folder.join(name).with_extension("txt"), text).expect("the folder can be written to");
+        let version = env!("CARGO_PKG_VERSION");
+        let repeats = (ENOUGH / text.len()).max(1);
+        let mut line = |tool: &str, task: &str, mut read: Box<dyn FnMut() -> Duration + '_>| {
+            let rates = (0..ROUNDS).map(|_| rate(text.len() * repeats, read())).collect();
+            writeln!(lines, "{tool}\t{version}\t{task}\t{name}\t{:.2}", median(rates))
+                .expect("a string can be written to");
+        };
+        let encoding = Encoding::Cl100kBase;
+        line("docmill, unseen text", "count", Box::new(|| first_readings(text, encoding, repeats)));
+        let count = || {
+            for _ in 0..repeats {
+                hint::black_box(tokens::count(text, encoding));
+            }
+        };
+        line("docmill", "count", Box::new(|| time(count)));
+        for (tokens, overlap) in if name.starts_with("hostile") { &[][..] } else { &SIZES[..] } {
+            let size = Size::new(*tokens, *overlap, encoding).expect("the size is valid");
+            let cut = || {
+                for _ in 0..repeats {
+                    hint::black_box(chunk::iter(text, layout(name), &size).count());
+                }
+            };
+            line("docmill", &format!("chunk {tokens}/{overlap}"), Box::new(|| time(cut)));
+        }
+    }
+    fs::write(folder.join("docmill.tsv"), &lines).expect("the folder can be written to");
+    print!("{lines}");
+}
+
 /// The time new threads take, each of which remembers nothing.
 fn first_readings(text: &str, encoding: Encoding, repeats: usize) -> Duration {
     let read = || {
@@ -107,12 +157,11 @@ fn first_readings(text: &str, encoding: Encoding, repeats: usize) -> Duration {
 }
 
 fn chunk_table(kinds: &[Kind], rounds: usize, is_short: bool) {
-    let sizes = [(8_000, 500), (1_000, 100)];
     println!("\n{:<28} {:>8} {:>12} {:>12}", "chunk, cl100k_base", "MB", "8,000/500", "1,000/100");
     for Kind { name, text } in kinds {
         let repeats = if is_short { 1 } else { (ENOUGH / text.len()).max(1) };
         let mut line = String::new();
-        for (tokens, overlap) in sizes {
+        for (tokens, overlap) in SIZES {
             let size = Size::new(tokens, overlap, Encoding::Cl100kBase).expect("the size is valid");
             let rates = (0..rounds).map(|_| {
                 let cut = || {

@@ -33,6 +33,11 @@ fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Ve
     }
 }
 
+/// How many documents there are.
+fn all() -> usize {
+    files("fixtures/docs").len()
+}
+
 fn documents(world: &World) {
     for (key, body) in files("fixtures/docs") {
         world.put("inbox", &key, body);
@@ -70,7 +75,7 @@ fn kill_and_resume(seed: u64, runs: u64) {
     let undisturbed = Run::of(&mut run(&world, "s3://outbox/whole/", &[])).expect(0);
     let lines = undisturbed.stdout.lines().count() as u64;
     let expected = results(&world, "outbox", "whole/");
-    assert_eq!(expected.len(), 40, "two files for each of twenty documents");
+    assert_eq!(expected.len(), 2 * all(), "two files for each document");
     let mut seed = Seed(seed);
     for i in 0..runs {
         world.reset();
@@ -114,7 +119,11 @@ fn an_unchanged_source_costs_its_listing_and_nothing_else() {
     world.reset();
     let again = Run::of(&mut run(&world, "s3://outbox/", &[])).expect(0);
     let totals = again.totals();
-    assert_eq!((&totals["skipped"], &totals["selected"]), (&Value::from(20), &Value::from(20)), "{totals}");
+    assert_eq!(
+        (&totals["skipped"], &totals["selected"]),
+        (&Value::from(all()), &Value::from(all())),
+        "{totals}"
+    );
     assert!(again.events_of("document_started").is_empty(), "no document was read");
     assert_eq!(world.stats()["operations"].as_array().map(Vec::len), Some(0), "{}", world.stats());
 }
@@ -123,7 +132,7 @@ fn an_unchanged_source_costs_its_listing_and_nothing_else() {
 fn what_changed_is_bought_and_nothing_else() {
     let world = World::new(&["inbox", "outbox"]);
     // A long document in many chunks, none like the other.
-    let text: String = (1..=900u32)
+    let text: String = (1..=3_000u32)
         .map(|i| format!("Paragraph {i} tells of item {} and of {} more.\n\n", i * 7919 % 1009, i * 31 % 97))
         .collect();
     world.put("inbox", "long.txt", text.clone());
@@ -144,7 +153,7 @@ fn what_changed_is_bought_and_nothing_else() {
     world.put("inbox", "long.txt", edited);
     let second = Run::of(&mut run(&world, "s3://outbox/", &small)).expect(0);
     assert_eq!(second.totals()["skipped"], 2, "{}", second.totals());
-    assert!(calls(&second) * 3 <= all, "{} of {all} calls bought for a new paragraph", calls(&second));
+    assert!(calls(&second) * 10 <= all, "{} of {all} calls bought for a new paragraph", calls(&second));
 }
 
 #[test]
@@ -202,7 +211,7 @@ fn a_second_run_is_refused_by_name_and_a_dead_one_is_taken_over() {
     first.kill().unwrap();
     first.wait().unwrap();
     let third = Run::of(&mut run(&world, "s3://outbox/", &[])).expect(0);
-    assert_eq!(third.totals()["done"], 20);
+    assert_eq!(third.totals()["done"], all());
     assert!(third.totals()["recalled"].as_u64().unwrap() >= 1, "what the dead run paid for is used");
 }
 
@@ -213,7 +222,7 @@ fn a_run_that_was_stopped_and_taken_over_finds_itself_fenced_when_it_wakes() {
     let (mut zombie, lines) = under_way(run(&world, "s3://outbox/", &["--set", "limits.max_in_flight=2"]));
     signal(&zombie, "-STOP");
     let heir = Run::of(&mut run(&world, "s3://outbox/", &["--set", "map.max_tokens=900"])).expect(0);
-    assert_eq!(heir.totals()["done"], 20, "{}", heir.stderr);
+    assert_eq!(heir.totals()["done"], all(), "{}", heir.stderr);
     let after = results(&world, "outbox", "");
     signal(&zombie, "-CONT");
     let last: Vec<String> = lines.collect();
@@ -221,7 +230,7 @@ fn a_run_that_was_stopped_and_taken_over_finds_itself_fenced_when_it_wakes() {
     assert!(last.iter().any(|line| line.contains("taken the sink over")), "{last:#?}");
     assert_same(&results(&world, "outbox", ""), &after, "the zombie changed results");
     let again = Run::of(&mut run(&world, "s3://outbox/", &["--set", "map.max_tokens=900"])).expect(0);
-    assert_eq!(again.totals()["skipped"], 20, "the zombie changed the ledger");
+    assert_eq!(again.totals()["skipped"], all(), "the zombie changed the ledger");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The laws of the text engine: counts equal tiktoken's on every input, and chunks lose nothing, keep their limit, overlap as
 //! asked, end at good places, and do not depend on how the text came in.
 
+#[path = "fuzz/laws.rs"]
+mod laws;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -11,21 +14,8 @@ use docmill::domain::{Boundary, Chunk, Layout};
 use docmill::tokens::{self, Count, Counter, Encoding};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use unicode_segmentation::UnicodeSegmentation;
 
-fn oracle(text: &str, encoding: Encoding) -> u64 {
-    let engine = match encoding {
-        Encoding::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
-        Encoding::O200kBase => tiktoken_rs::o200k_base_singleton(),
-    };
-    engine.count_ordinary(text) as u64
-}
-
-fn assert_counts(text: &str) {
-    for encoding in Encoding::ALL {
-        assert_eq!(tokens::count(text, encoding), oracle(text, encoding), "{encoding}: {text:?}");
-    }
-}
+use self::laws::{Random, assert_counts, assert_laws, joined, mutated, oracle};
 
 /// The same cases on every machine and in every run.
 fn config(cases: u32, seed: u64) -> ProptestConfig {
@@ -34,22 +24,6 @@ fn config(cases: u32, seed: u64) -> ProptestConfig {
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..ProptestConfig::default()
-    }
-}
-
-/// Small deterministic random numbers (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-
-    fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
     }
 }
 
@@ -199,7 +173,7 @@ fn counts_of_hostile_runs_are_tiktokens() {
         "👨‍👩‍👧",
     ];
     for run in runs {
-        for length in [1, 2, 3, 63, 64, 65, 200, 1_000, 2_500] {
+        for length in [1, 2, 3, 63, 64, 65, 200, 1_000, 2_500, 4_099] {
             assert_counts(&run.repeat(length));
             assert_counts(&format!("x{}y", run.repeat(length)));
         }
@@ -288,48 +262,6 @@ fn prose(seed: u64, bytes: usize) -> String {
         text.push_str("\n\n");
     }
     text
-}
-
-fn joined(text: &str, chunk: &Chunk) -> String {
-    let header = chunk.header.clone().map_or("", |header| &text[header]);
-    format!("{header}{}", &text[chunk.context.start..chunk.core.end])
-}
-
-/// Everything that holds for every text, layout and size.
-fn assert_laws(text: &str, layout: Layout, size: &Size) -> Vec<Chunk> {
-    let chunks = chunk::chunks(text, layout, size);
-    if text.trim().is_empty() {
-        assert_eq!(chunks, []);
-        return chunks;
-    }
-    let graphemes: HashSet<usize> =
-        text.grapheme_indices(true).map(|(at, _)| at).chain([text.len()]).collect();
-    let distinct: HashSet<&str> = text.graphemes(true).collect();
-    let all_fit =
-        distinct.into_iter().all(|grapheme| tokens::count(grapheme, size.encoding()) <= size.limit());
-    let mut end = 0;
-    for (index, chunk) in chunks.iter().enumerate() {
-        assert_eq!(chunk.index as usize, index);
-        assert_eq!(chunk.core.start, end, "cores tile the text");
-        assert!(chunk.core.end > chunk.core.start);
-        assert_eq!(chunk.context.end, chunk.core.start);
-        assert!(chunk.header.as_ref().is_none_or(|header| header.end <= chunk.context.start));
-        let joined = joined(text, chunk);
-        assert_eq!(chunk.tokens, tokens::count(&joined, size.encoding()), "chunk {index} of {text:?}");
-        assert!(chunk.tokens <= size.limit(), "{} tokens, limit {}", chunk.tokens, size.limit());
-        let context = tokens::count(&text[chunk.context.clone()], size.encoding());
-        assert!(context <= size.overlap(), "context of {context} tokens, asked {}", size.overlap());
-        assert!(
-            !all_fit || graphemes.contains(&chunk.core.end),
-            "cut inside a grapheme at {}",
-            chunk.core.end
-        );
-        assert_eq!(chunk.end == Boundary::End, chunk.core.end == text.len());
-        end = chunk.core.end;
-    }
-    assert_eq!(end, text.len(), "nothing is lost");
-    assert_eq!(chunk::iter(text, layout, size).collect::<Vec<_>>(), chunks);
-    chunks
 }
 
 /// Blocks of about `bytes` bytes.
@@ -474,29 +406,33 @@ fn prose_is_cut_well() {
     }
 }
 
+/// A call is bought again when the core or the context of its chunk has changed.
 #[test]
 fn an_inserted_paragraph_changes_few_chunks() {
-    let text = prose(9, 500_000);
-    let size = Size::new(4_000, 250, Encoding::O200kBase).unwrap();
-    let old: HashSet<String> =
-        chunk::iter(&text, Layout::Prose, &size).map(|chunk| joined(&text, &chunk)).collect();
+    let text = prose(9, 700_000);
     let starts: Vec<usize> = text.match_indices("\n\n").map(|(at, gap)| at + gap.len()).collect();
-    let (mut changed, inserts) = (0, 24);
-    for insert in 0..inserts {
-        let mut edited = text.clone();
-        edited.insert_str(
-            starts[(insert * 97 + 5) % starts.len()],
-            "Somebody has put in a paragraph. It has two sentences.\n\n",
+    for (tokens, overlap) in [(8_000, 500), (4_000, 250), (1_000, 100)] {
+        let size = Size::new(tokens, overlap, Encoding::O200kBase).unwrap();
+        let old: HashSet<String> =
+            chunk::iter(&text, Layout::Prose, &size).map(|chunk| joined(&text, &chunk)).collect();
+        let (mut changed, inserts) = (0, 24);
+        for insert in 0..inserts {
+            let mut edited = text.clone();
+            edited.insert_str(
+                starts[(insert * 97 + 5) % starts.len()],
+                "Somebody has put in a paragraph. It has two sentences.\n\n",
+            );
+            changed += chunk::iter(&edited, Layout::Prose, &size)
+                .filter(|chunk| !old.contains(&joined(&edited, chunk)))
+                .count();
+        }
+        assert!(changed >= inserts, "each insert changes the chunk it falls into");
+        assert!(
+            changed <= 3 * inserts,
+            "{changed} chunks changed by {inserts} inserts into {} chunks of {tokens} tokens",
+            old.len()
         );
-        changed += chunk::iter(&edited, Layout::Prose, &size)
-            .filter(|chunk| !old.contains(&joined(&edited, chunk)))
-            .count();
     }
-    assert!(
-        changed <= 3 * inserts,
-        "{changed} chunks changed by {inserts} inserts into {} chunks",
-        old.len()
-    );
 }
 
 #[test]
@@ -570,4 +506,16 @@ fn cuts_of_documents() {
         }
     }
     insta::assert_snapshot!(seen);
+}
+
+/// What cargo-fuzz does with tests/fuzz, for a fixed number of inputs.
+#[test]
+fn mutated_texts_keep_the_laws() {
+    let mut random = Random(23);
+    let seeds: Vec<Vec<u8>> = FIXTURES.iter().map(|(path, _)| fixture(path).into_bytes()).collect();
+    for _ in 0..600 {
+        let input = mutated(&mut random, &seeds, &FRAGMENTS);
+        laws::count(&input);
+        laws::chunk(&input);
+    }
 }

@@ -1,40 +1,28 @@
-//! Decides where a chunk ends and where its context starts.
-//!
-//! Both depend on nothing but the text near by: the end on the start of the context, the context on the end of the chunk
-//! before. Among equally good places one is chosen by what stands around it, not by how far it is, so after an
-//! edit the cuts soon fall on the old places again.
+//! Makes the chunks of a text one after the other: takes the ends that were planned, gives each chunk its context and its
+//! exact count, and keeps it within its limit.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use unicode_segmentation::{GraphemeCursor, GraphemeIncomplete};
+use unicode_segmentation::GraphemeCursor;
 
 use super::Size;
 use super::outline::{LONGEST_LINE, Outline};
-use super::sentence::breaks;
-use super::tally::{Tally, View};
+use super::place::{KEPT, Place, Places};
+use super::plan::{Span, divide, forward};
+use super::tally::{SLACK, Tally, View};
 use crate::domain::{Boundary, Chunk, Layout};
 
 /// Bytes that must be known after the furthest place a chunk may end at.
 pub(super) const MARGIN: usize = LONGEST_LINE + (16 << 10);
-/// Tokens before the furthest possible end that cost as much as `NAT`, in parts of the target: about what chunks are short of
-/// it on average.
-const REACH_PART: u64 = 24;
-/// How many of those the window is wide that an end is chosen in.
-const WINDOW_REACHES: u64 = 5;
-/// One step of the natural logarithm, in the unit of scores.
-const NAT: i64 = 94_548;
-/// The most that a place's surroundings can count for.
-const MAX_WEIGHT: i64 = 5 * NAT;
-/// Tokens that counts of parts may add up wrongly by, mostly.
-const SLACK: u64 = 3;
 /// A table's header is repeated if it takes up to this part of the target.
 const HEADER_PART: u64 = 4;
-/// Bytes that are kept before and looked at around a place.
-const KEPT: usize = 512;
 /// Times an end is moved back because it turned out to lie past the limit.
 const MAX_TRIES: u32 = 24;
-/// Bytes on each side of a place that its weight depends on.
-const WEIGHT_REACH: usize = 24;
+/// Chunks with more tokens are not anchored: too much of the text would have to be known at once.
+const MOST_ANCHORED: u64 = 32_768;
+/// Reaches of an anchor that are looked ahead for one.
+const LOOKAHEAD: usize = 5;
 
 /// What is known of a text, and how far it has been cut.
 pub(super) struct Cutter {
@@ -42,6 +30,8 @@ pub(super) struct Cutter {
     tally: Tally,
     outline: Outline,
     header: Option<Header>,
+    /// Ends that have been decided but for what exact counts say.
+    planned: VecDeque<Place>,
     start: usize,
     index: u32,
 }
@@ -60,17 +50,10 @@ pub(super) enum Step {
     Done,
 }
 
-/// A place where a chunk may end or its context start.
-#[derive(Clone, Copy)]
-struct Place {
-    at: usize,
-    level: Boundary,
-}
-
 impl Cutter {
     pub fn new(layout: Layout, size: &Size) -> Cutter {
-        let (tally, outline) = (Tally::new(size.encoding), Outline::new(layout));
-        Cutter { size: *size, tally, outline, header: None, start: 0, index: 0 }
+        let (tally, outline) = (Tally::new(size.encoding), Outline::new(layout, anchor_reach(size)));
+        Cutter { size: *size, tally, outline, header: None, planned: VecDeque::new(), start: 0, index: 0 }
     }
 
     /// Counts a whole large text at once, with all threads.
@@ -85,18 +68,27 @@ impl Cutter {
         }
         // A chunk and a half: enough to see whether what is left after this one would be a scrap.
         let ahead = self.tally.before(self.start) + self.size.limit + self.size.tokens / 2 + SLACK;
-        while self.tally.tokens() < ahead && self.tally.extend(view) {}
-        if !view.is_all && (self.tally.tokens() < ahead || self.tally.place(ahead) + MARGIN > view.end()) {
-            return Step::More;
+        let anchors_to = self.start + anchor_reach(&self.size) * LOOKAHEAD;
+        while (self.tally.tokens() < ahead || self.tally.end() < anchors_to) && self.tally.extend(view) {}
+        if !view.is_all {
+            let known = self.tally.place(ahead).max(anchors_to);
+            if self.tally.tokens() < ahead || self.tally.end() < anchors_to || known + MARGIN > view.end() {
+                return Step::More;
+            }
         }
         let is_counted = view.is_all && self.tally.end() == view.end();
-        self.outline.extend(view, self.start);
+        self.outline.extend(view, anchors_to.max(self.tally.place(ahead)));
         self.keep_header(view);
-        let context = self.context(view);
+        if self.planned.is_empty() {
+            self.plan(view, anchors_to);
+        }
+        let chunk = self.chunk(view, self.size.overlap, is_counted);
         // A context that leaves no room for a single character is left out.
-        let chunk =
-            self.chunk(view, context, is_counted).or_else(|| self.chunk(view, self.start, is_counted));
-        let chunk = chunk.unwrap_or_else(|| self.smallest(view));
+        let chunk = chunk.or_else(|| self.chunk(view, 0, is_counted)).unwrap_or_else(|| self.smallest(view));
+        match self.planned.pop_front() {
+            Some(planned) if planned.at == chunk.core.end => {}
+            _ => self.planned.clear(),
+        }
         self.start = chunk.core.end;
         self.index += 1;
         Step::Chunk(chunk)
@@ -132,159 +124,99 @@ impl Cutter {
         }
     }
 
-    /// The chunk that starts at the cutter's place with this context; `None` if nothing fits.
-    fn chunk(&mut self, view: View, context: usize, is_counted: bool) -> Option<Chunk> {
-        let header = self.header.as_ref().filter(|header| header.range.end <= context && context > 0);
+    fn places<'a>(&'a self, view: View<'a>) -> Places<'a> {
+        Places { view, tally: &self.tally, outline: &self.outline }
+    }
+
+    /// Plans up to the next anchor, if there is one.
+    fn plan(&mut self, view: View, known: usize) {
+        let reach = anchor_reach(&self.size);
+        let Some(spot) = self.outline.anchor_after(self.start, known.saturating_sub(reach)) else { return };
+        let header_tokens = self.header.as_ref().map_or(0, |header| header.tokens);
+        let anchor = Place { at: spot.at, level: spot.level };
+        let span = Span::new(&self.size, header_tokens, true);
+        self.planned = divide(self.places(view), self.start, anchor, span).into();
+    }
+
+    /// The chunk that starts at the cutter's place with up to `overlap` tokens of context; `None` if nothing fits.
+    fn chunk(&self, view: View, overlap: u64, is_counted: bool) -> Option<Chunk> {
+        let has_context = overlap > 0 && self.start > 0;
+        let header = self.header.as_ref().filter(|header| header.range.end < self.start);
         let header_tokens = header.map_or(0, |header| header.tokens);
-        let made = |end: Place, tokens: u64| Chunk {
-            index: self.index,
-            context: context..self.start,
-            core: self.start..end.at,
-            header: header.map(|header| header.range.clone()),
-            tokens,
-            end: if view.is_all && end.at == view.end() { Boundary::End } else { end.level },
-        };
-        let header_text = header.map_or("", |header| &header.text);
-        let count = |end: usize| self.tally.count(view, header_text, context, end);
-        let from = self.tally.before(context);
-        if is_counted && self.tally.tokens() - from + header_tokens <= self.size.limit {
-            let tokens = count(view.end());
-            if tokens <= self.size.limit {
-                return Some(made(Place { at: view.end(), level: Boundary::End }, tokens));
-            }
-        }
-        let (lo, mut hi) = self.window(from, header_tokens, is_counted);
-        let furthest =
-            view.floor(self.tally.place((from + self.size.limit).saturating_sub(header_tokens + SLACK)));
-        hi = view.floor(hi);
-        self.outline.extend(view, furthest);
+        let span = Span::new(&Size { overlap, ..self.size }, header_tokens, has_context);
+        let before = self.tally.before(self.start);
+        let planned = self.planned.front().copied();
+        let (mut most, mut room_lost) = (span.most, 0);
         for tries in 0..MAX_TRIES {
-            if hi <= self.start {
-                return None;
-            }
-            let lo = view.floor(lo.min(hi)).max(self.start + 1);
-            let end = self.best_end(view, lo, hi, if tries == 0 { furthest } else { hi })?;
-            let tokens = count(end.at);
+            let end = match planned {
+                // A planned end is only given up if there is no room for half of the context.
+                Some(end) if room_lost <= overlap / 6 => end,
+                _ => {
+                    let more = if tries == 0 { self.size.limit - self.size.tokens } else { 0 };
+                    self.end(view, Span { most, full: span.full.min(most), ..span }, more, is_counted)?
+                }
+            };
+            let core = self.tally.before(end.at) - before;
+            let room = self.size.limit.saturating_sub(header_tokens + core + SLACK + room_lost);
+            let context = self.context(view, room.clamp(overlap.div_ceil(2), overlap), overlap);
+            let header = header.filter(|header| header.range.end <= context);
+            let header_text = header.map_or("", |header| &header.text);
+            let tokens = self.tally.count(view, header_text, context, end.at);
             if tokens <= self.size.limit {
-                return Some(made(end, tokens));
+                return Some(Chunk {
+                    index: self.index,
+                    context: context..self.start,
+                    core: self.start..end.at,
+                    header: header.map(|header| header.range.clone()),
+                    tokens,
+                    end: if view.is_all && end.at == view.end() { Boundary::End } else { end.level },
+                });
             }
             // Counts of parts add up to a little more than was thought, or to much more in a text of one endless piece.
             let over = (tokens - self.size.limit + 1) << tries.saturating_sub(2);
-            let lower = self.tally.place(self.tally.before(end.at).saturating_sub(over));
-            hi = view.floor(lower.min(end.at - 1).max(self.start));
+            most = core.min(most).saturating_sub(over);
+            room_lost += over;
         }
         None
     }
 
-    /// The places between which a chunk should end whose context has `from` tokens before it.
-    fn window(&self, from: u64, header_tokens: u64, is_counted: bool) -> (usize, usize) {
-        let target = self.size.tokens - header_tokens;
-        let width = self.reach() * WINDOW_REACHES;
-        let start = self.tally.before(self.start);
-        let mut hi = (from + target).saturating_sub(SLACK);
-        let rest = self.tally.tokens() - start;
-        let left = (start + rest).saturating_sub(hi) + 2 * self.reach();
-        if is_counted && left + self.size.overlap < target / 2 {
+    /// Where a chunk ends that was not planned; `more` tokens past its span if there is no sentence's end within.
+    fn end(&self, view: View, span: Span, more: u64, is_counted: bool) -> Option<Place> {
+        let before = self.tally.before(self.start);
+        let rest = self.tally.tokens() - before;
+        if is_counted && rest <= span.most {
+            return Some(Place { at: view.end(), level: Boundary::End });
+        }
+        if is_counted && rest < span.most + span.most / 2 {
             // What is left for the last chunk would be a scrap: these two share evenly.
-            let middle = (rest + self.size.overlap).saturating_sub(start - from) / 2 + start;
-            hi = hi.min(middle + self.reach());
+            let most = (rest / 2 + span.reach).min(span.most);
+            let full = (rest / 2).saturating_sub(span.reach).max(1);
+            return forward(self.places(view), self.start, Span { most, full, ..span }, 0);
         }
-        (self.tally.place(hi.saturating_sub(width)), self.tally.place(hi))
+        let furthest = if more > 0 { view.floor(self.tally.place(before + span.most + more)) } else { 0 };
+        let end = forward(self.places(view), self.start, span, furthest)?;
+        (end.at > self.start).then_some(end)
     }
 
-    /// Tokens that a place may lie further back if it is better by `NAT`.
-    fn reach(&self) -> u64 {
-        (self.size.tokens / REACH_PART).max(1)
-    }
-
-    /// The best end in `lo..=hi`; if there is none better than a clause's, one up to `furthest`, then one before.
-    fn best_end(&self, view: View, lo: usize, hi: usize, furthest: usize) -> Option<Place> {
-        let end = self.tally.before(hi);
-        let better = |best: Option<(i64, Place)>, place: Place| {
-            let score = self.score(view, place, end);
-            if best.is_some_and(|(best, _)| best >= score) { best } else { Some((score, place)) }
-        };
-        let mut best = self.lines(view, lo, hi).fold(None, better);
-        // A sentence can not make up for more than this.
-        let gain = best
-            .map_or(i64::MAX, |(score, _)| (MAX_WEIGHT + bonus(Boundary::Sentence)).saturating_sub(score));
-        let reaches = (gain / NAT + 1).clamp(0, WINDOW_REACHES as i64) as u64;
-        let near = self.tally.place(end.saturating_sub(reaches * self.reach()));
-        let mut other = None;
-        if reaches > 0 {
-            self.each_break(view, view.floor(near.min(hi)).max(lo), hi, |place, is_solid| {
-                if place.level == Boundary::Sentence && !is_solid {
-                    best = better(best, place);
-                } else {
-                    other = better(other, place);
-                }
-            });
-        }
-        if let Some((_, place)) = best {
-            return Some(place);
-        }
-        if furthest > hi {
-            let mut first = self.lines(view, hi + 1, furthest).next();
-            self.each_break(view, hi + 1, furthest, |place, is_solid| {
-                let is_nearer = first.is_none_or(|first| place.at < first.at);
-                if place.level == Boundary::Sentence && !is_solid && is_nearer {
-                    first = Some(place);
-                }
-            });
-            if first.is_some() {
-                return first;
-            }
-        }
-        let half = view.floor(self.start + (hi - self.start) / 2).max(self.start + 1);
-        if let Some(last) = self.lines(view, half, lo).next_back() {
-            return Some(last);
-        }
-        let mut last: Option<Place> = None;
-        self.each_break(view, half, lo, |place, is_solid| {
-            let level = if is_solid { place.level.min(Boundary::Clause) } else { place.level };
-            let place = Place { level, ..place };
-            if last.is_none_or(|last| place.level >= last.level || last.level < Boundary::Sentence) {
-                last = Some(place);
-            }
-        });
-        let last_sentence = last.filter(|last| last.level == Boundary::Sentence);
-        last_sentence.or(other.map(|(_, place)| place)).or(last).or_else(|| self.grapheme_before(view, hi))
-    }
-
-    /// Line starts that are places to cut at.
-    fn lines(&self, view: View, lo: usize, hi: usize) -> impl DoubleEndedIterator<Item = Place> {
-        let spots = self.outline.within(lo..hi + 1);
-        let places = spots.map(|spot| Place { at: spot.at, level: spot.level });
-        places.filter(move |place| place.level >= Boundary::Line && self.is_grapheme_boundary(view, place.at))
-    }
-
-    /// Starts of sentences, clauses and words, and whether they lie in a line that should stay in one.
-    fn each_break(&self, view: View, lo: usize, hi: usize, mut found: impl FnMut(Place, bool)) {
-        breaks(view, lo, hi, |at, level| {
-            if self.is_grapheme_boundary(view, at) {
-                found(Place { at, level }, self.outline.is_solid(at));
-            }
-        });
-    }
-
-    /// Where the context of the next chunk starts: at the best boundary that leaves it half to all of the tokens asked for.
-    fn context(&mut self, view: View) -> usize {
-        let (asked, start) = (self.size.overlap, self.tally.before(self.start));
+    /// Where the context of the next chunk starts: at the best boundary that leaves it half of `asked` to all of `room` tokens.
+    fn context(&self, view: View, room: u64, asked: u64) -> usize {
+        let start = self.tally.before(self.start);
         if asked == 0 || self.start == 0 {
             return self.start;
         }
+        let places = self.places(view);
         let after_header = self.header.as_ref().map_or(0, |header| header.range.end);
         let first = if after_header < self.start { after_header } else { 0 }.max(view.base);
-        let at_least = (asked.div_ceil(2) + 2 * SLACK).min(asked);
+        let at_least = (asked.div_ceil(2) + 2 * SLACK).min(room);
         let hi = view.floor(self.tally.place(start.saturating_sub(at_least))).max(first);
-        let mut lo = view.floor(self.tally.place(start.saturating_sub(asked))).max(first);
+        let mut lo = view.floor(self.tally.place(start.saturating_sub(room))).max(first);
         for tries in 0..MAX_TRIES {
-            let at = if lo == 0 { 0 } else { self.best_context(view, lo, hi.max(lo)) };
+            let at = if lo == 0 { 0 } else { self.best_context(places, lo, hi.max(lo)) };
             let tokens = self.tally.count(view, "", at, self.start);
-            if tokens <= asked {
+            if tokens <= room {
                 return at;
             }
-            let over = (tokens - asked) << tries.saturating_sub(2);
+            let over = (tokens - room) << tries.saturating_sub(2);
             lo = view.floor(self.tally.place(self.tally.before(at) + over).max(at + 4)).min(self.start);
             if lo == self.start {
                 break;
@@ -293,55 +225,16 @@ impl Cutter {
         self.start
     }
 
-    fn best_context(&self, view: View, lo: usize, hi: usize) -> usize {
-        let first_of_best = |best: Option<Place>, place: Place| match best {
-            Some(best) if best.level >= place.level => Some(best),
-            _ => Some(place),
-        };
-        let mut best = self.lines(view, lo, hi).fold(None, first_of_best);
-        if best.is_none() {
-            self.each_break(view, lo, hi, |place, is_solid| {
-                let level = if is_solid { place.level.min(Boundary::Clause) } else { place.level };
-                best = first_of_best(best, Place { level, ..place });
-            });
-        }
-        match best {
+    fn best_context(&self, places: Places, lo: usize, hi: usize) -> usize {
+        let near = places.view.floor(lo.midpoint(hi)).max(lo);
+        let good = places.first_of_best(lo, near).filter(|place| place.level >= Boundary::Sentence);
+        match good.or_else(|| places.first_of_best(lo, hi)) {
             Some(place) => place.at,
             None => {
-                let near = view.floor(lo + (hi - lo) / 8);
-                self.grapheme_before(view, near).map_or(near, |place| place.at)
+                let near = places.view.floor(lo + (hi - lo) / 8);
+                places.grapheme_before(self.start, near).map_or(near, |place| place.at)
             }
         }
-    }
-
-    /// The last end of a grapheme at or before `hi`, if there is one after the cutter's place.
-    fn grapheme_before(&self, view: View, hi: usize) -> Option<Place> {
-        let from = if hi > self.start { self.start } else { view.floor(hi.saturating_sub(KEPT)) };
-        let text = view.slice(from, view.floor((hi + KEPT).min(view.end())));
-        let place = |at: usize| Place { at, level: Boundary::Grapheme };
-        if GraphemeCursor::new(hi - from, text.len(), true).is_boundary(text, 0) == Ok(true) {
-            return Some(place(hi));
-        }
-        let before = GraphemeCursor::new(hi - from, text.len(), true).prev_boundary(text, 0);
-        match before {
-            Ok(Some(at)) if at > 0 => Some(place(from + at)),
-            _ => None,
-        }
-    }
-
-    fn is_grapheme_boundary(&self, view: View, at: usize) -> bool {
-        let around = &view.text.as_bytes()[(at - view.base).saturating_sub(1)..];
-        if let [before, after, ..] = around
-            && (b' '..0x7f).contains(after)
-            && *before < 0x80
-        {
-            return true;
-        }
-        let from = view.floor(at.saturating_sub(KEPT).max(view.base));
-        let text = view.slice(from, view.floor((at + KEPT).min(view.end())));
-        let boundary: Result<bool, GraphemeIncomplete> =
-            GraphemeCursor::new(at - from, text.len(), true).is_boundary(text, 0);
-        boundary.unwrap_or(true)
     }
 
     /// The smallest chunk: one grapheme, or of one that is over the limit what certainly fits.
@@ -365,38 +258,11 @@ impl Cutter {
             end: level,
         }
     }
-
-    /// How good a place is to end at: by its level, by what stands around it, and by how few tokens it lies before `end`.
-    ///
-    /// The weight of the surroundings is the logarithm of a random number, and so whatever is chosen between two places does not
-    /// depend on where `end` is: two cuttings of nearly the same text that have got out of step choose
-    /// the same place as soon as both can reach it.
-    fn score(&self, view: View, place: Place, end: u64) -> i64 {
-        let at = place.at - view.base;
-        let bytes = view.text.as_bytes();
-        let around = &bytes[at.saturating_sub(WEIGHT_REACH)..(at + WEIGHT_REACH).min(bytes.len())];
-        let hash = around.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        // -log2(hash / 2^64) in 65,536ths, straight between powers of two.
-        let zeros = hash.leading_zeros();
-        let fraction = (hash << zeros) << 1 >> 48;
-        let weight = (i64::from(zeros) * 65_536 + 65_535 - fraction as i64).min(MAX_WEIGHT);
-        let short = end.saturating_sub(self.tally.before(place.at)) as i64;
-        bonus(place.level) + weight - short.saturating_mul(NAT) / self.reach() as i64
-    }
 }
 
-/// What a level counts for.
-fn bonus(level: Boundary) -> i64 {
-    match level {
-        Boundary::Grapheme | Boundary::Word => 0,
-        Boundary::Clause => 3 * NAT,
-        Boundary::Sentence => 6 * NAT,
-        Boundary::Line => 17 * NAT / 2,
-        Boundary::Paragraph => 9 * NAT,
-        Boundary::Page => 10 * NAT,
-        Boundary::Heading | Boundary::End => 11 * NAT,
-    }
+/// Bytes on each side within which an anchor stands out: about six small chunks to twelve large ones, whose cuts are more
+/// often in step. Each anchor costs half a chunk. 0 for no anchors.
+fn anchor_reach(size: &Size) -> usize {
+    let tokens = size.tokens as usize;
+    if size.tokens <= MOST_ANCHORED { tokens * (21 + tokens * 3 / 1_000).min(45) } else { 0 }
 }

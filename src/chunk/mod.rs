@@ -1,8 +1,11 @@
 //! Cuts a text into chunks at the best boundaries within a token budget, with the overlap before each marked as context.
 
+mod anchor;
 mod cut;
 mod halve;
 mod outline;
+mod place;
+mod plan;
 mod sentence;
 mod stream;
 mod tally;

@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::anchor::Anchors;
+use super::place::surroundings;
 use super::tally::View;
 use crate::domain::{Boundary, Layout};
 
@@ -26,6 +28,7 @@ pub(super) struct Spot {
 pub(super) struct Outline {
     layout: Layout,
     spots: VecDeque<Spot>,
+    anchors: Option<Anchors>,
     /// Start of the line that is looked at next.
     at: usize,
     /// The first record of a table, once it has been read.
@@ -46,10 +49,11 @@ struct Before {
 }
 
 impl Outline {
-    pub fn new(layout: Layout) -> Outline {
+    pub fn new(layout: Layout, anchor_reach: usize) -> Outline {
         Outline {
             layout,
             spots: VecDeque::new(),
+            anchors: (anchor_reach > 0).then(|| Anchors::new(anchor_reach)),
             at: 0,
             header: None,
             before: Before::default(),
@@ -68,12 +72,12 @@ impl Outline {
             let rest = view.slice(self.at, view.end());
             let (len, is_ended) = match self.layout {
                 Layout::Table { delimiter } => record_len(rest.as_bytes(), delimiter),
-                _ => line_len(rest.as_bytes()),
+                _ => line_len(rest),
             };
             let len = rest.floor_char_boundary(len);
             let (line, next) = rest.split_at(len);
             if !self.before.is_same_line {
-                self.look_at(line, next);
+                self.look_at(view, line, next);
             }
             if self.at == 0 && is_ended && matches!(self.layout, Layout::Table { .. }) {
                 self.header = Some(0..len);
@@ -87,6 +91,15 @@ impl Outline {
             };
             self.at += len;
         }
+        if let Some(anchors) = &mut self.anchors {
+            anchors.close_before(self.at);
+        }
+    }
+
+    /// The first anchor after `start`, if it lies at or before `last`.
+    pub fn anchor_after(&self, start: usize, last: usize) -> Option<Spot> {
+        let at = self.anchors.as_ref()?.next(start, last)?;
+        self.within(at..at + 1).next()
     }
 
     /// The spots in a range of places.
@@ -106,10 +119,13 @@ impl Outline {
     pub fn forget_before(&mut self, place: usize) {
         let keep = self.spots.partition_point(|spot| spot.at <= place).saturating_sub(1);
         self.spots.drain(..keep);
+        if let Some(anchors) = &mut self.anchors {
+            anchors.forget_before(place);
+        }
     }
 
-    fn look_at(&mut self, line: &str, next: &str) {
-        let blank = line.trim().is_empty();
+    fn look_at(&mut self, view: View, line: &str, next: &str) {
+        let blank = line.chars().all(char::is_whitespace);
         let (level, is_solid) = match self.layout {
             _ if blank && self.fence.is_none() => return,
             Layout::Prose => match self.prose(line) {
@@ -124,6 +140,11 @@ impl Outline {
             Layout::Transcript if self.before.is_blank => (Boundary::Paragraph, true),
             Layout::Transcript => (Boundary::Word, true),
         };
+        if level >= Boundary::Line
+            && let Some(anchors) = &mut self.anchors
+        {
+            anchors.add(self.at, (level, surroundings(view, self.at)));
+        }
         self.spots.push_back(Spot { at: self.at, level, is_solid });
     }
 
@@ -194,11 +215,12 @@ fn is_list_item(text: &str) -> bool {
 }
 
 /// Bytes up to and with the line feed, and whether there is one (or the text ends) before it gets too long.
-fn line_len(bytes: &[u8]) -> (usize, bool) {
-    let some = &bytes[..bytes.len().min(LONGEST_LINE)];
-    match some.iter().position(|&byte| byte == b'\n') {
+fn line_len(text: &str) -> (usize, bool) {
+    let some = &text[..text.floor_char_boundary(LONGEST_LINE)];
+    // `find` looks at whole words, which a loop over bytes does not.
+    match some.find('\n') {
         Some(at) => (at + 1, true),
-        None => (some.len(), some.len() == bytes.len()),
+        None => (some.len(), some.len() == text.len()),
     }
 }
 

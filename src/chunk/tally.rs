@@ -13,6 +13,8 @@ use crate::tokens::{self, Encoding};
 
 /// Bytes from which on segments are counted side by side.
 const PARALLEL: usize = 2 << 20;
+/// Tokens that counts of parts may add up wrongly by, mostly.
+pub(super) const SLACK: u64 = 3;
 
 /// Part of a text, at its place.
 #[derive(Clone, Copy)]
@@ -36,6 +38,11 @@ impl<'t> View<'t> {
     /// The character boundary at or before `at`.
     pub fn floor(&self, at: usize) -> usize {
         self.base + self.text.floor_char_boundary(at.saturating_sub(self.base))
+    }
+
+    /// The character boundary at or after `at`.
+    pub fn ceil(&self, at: usize) -> usize {
+        self.base + self.text.ceil_char_boundary(at.saturating_sub(self.base))
     }
 }
 

@@ -19,12 +19,42 @@ pub(super) struct Scratch {
 }
 
 /// Slots of `Scratch::pairs`, as a power of two.
-const PAIR_BITS: u32 = 16;
+const PAIR_BITS: u32 = 18;
+
+/// Bytes of a run from which on its middle is not looked at, and more than the longest token has.
+const RUN: usize = 1 << 10;
 
 /// Tokens of `piece`, which must not be empty.
 pub(super) fn count(vocabulary: &Vocabulary, scratch: &mut Scratch, piece: &[u8]) -> usize {
+    let long_run = if piece.len() > 2 * RUN { count_run(vocabulary, scratch, piece) } else { None };
+    long_run.unwrap_or_else(|| search(vocabulary, scratch, piece))
+}
+
+/// Tokens of one character again and again, for which the search would try most tokens at most places.
+///
+/// Where some part of the run starts with a token that gets along with itself, that token can be put before it any number of
+/// times: all neighbours get along, so that is the sequence for the longer run.
+fn count_run(vocabulary: &Vocabulary, scratch: &mut Scratch, piece: &[u8]) -> Option<usize> {
+    let unit = piece.iter().skip(1).position(|byte| byte & 0xc0 != 0x80)? + 1;
+    if piece[unit..] != piece[..piece.len() - unit] {
+        return None;
+    }
+    search(vocabulary, scratch, &piece[..RUN / unit * unit]);
+    let token = scratch.tokens[0];
+    let len = vocabulary.len(token);
+    let before = (piece.len() - RUN) / len;
+    let rest = search(vocabulary, scratch, &piece[before * len..]);
+    let is_repeated =
+        len.is_multiple_of(unit) && scratch.tokens[0] == token && vocabulary.stand_together(token, token);
+    is_repeated.then_some(before + rest)
+}
+
+/// Finds the tokens of `piece`, leaves them in `scratch.tokens` and gives their number.
+fn search(vocabulary: &Vocabulary, scratch: &mut Scratch, piece: &[u8]) -> usize {
     let mut token = vocabulary.longest(piece);
     if vocabulary.len(token) == piece.len() {
+        scratch.tokens.clear();
+        scratch.tokens.push(token);
         return 1;
     }
     let Scratch { tokens, dead, pairs } = scratch;
