@@ -31,6 +31,7 @@
 //! | room | what it owns |
 //! |---|---|
 //! | [`cpu`] | the one door from async to the CPU pool |
+//! | [`isolate`] | the door to a child process in which foreign formats are read |
 //! | [`store`] | objects by key: the trait, a folder, memory |
 //! | [`ledger`] | paid answers and states of documents, in the sink: replay, compaction, fencing |
 //! | [`source`] | which documents: listing, globs, own output left out |
@@ -73,6 +74,7 @@ pub mod sink;
 pub mod pipeline;
 pub mod plan;
 pub mod cpu;
+pub mod isolate;
 pub mod store;
 pub mod ledger;
 pub mod source;

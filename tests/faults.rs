@@ -10,6 +10,7 @@ use docmill::catalog::Catalog;
 use docmill::chunk::Size;
 use docmill::dispatch::{Failure, FailureClass, Model};
 use docmill::domain::{Call, Event, ObjectMeta, Reply, StopReason, Totals, Usage};
+use docmill::isolate::{Settings, Workers};
 use docmill::ledger::{Ledger, Me, Options};
 use docmill::pipeline::{self, Override, Pipeline};
 use docmill::plan::Routes;
@@ -182,6 +183,7 @@ impl World {
             seed: 1,
             quotas: BTreeMap::new(),
             redo: Redo::default(),
+            workers: Workers::new(Settings { workers: 0, ..Settings::default() }),
             now: || 1_800_000_000,
         };
         let model = Scripted { script, seen: Mutex::default(), calls: AtomicUsize::new(0) };
@@ -314,7 +316,7 @@ async fn a_merge_that_is_given_up_leaves_the_answers_side_by_side() {
 
 #[tokio::test]
 async fn a_document_without_one_answer_fails_with_the_services_words() {
-    let mut world = World::new(&[("a.txt", text(600)), ("b.txt", text(3))]).await;
+    let mut world = World::new(&[("a.txt", text(4)), ("b.txt", text(3))]).await;
     let summary = world.run(&["limits.max_attempts=2"], |_, _| fails(FailureClass::Transient)).await;
     assert_eq!((summary.ended, summary.totals.failed), (Ended::Complete, 2));
     assert_eq!(world.reason("a.txt"), "Transient on purpose");

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of `src/lib.rs`; a room imports only rooms above it.
 const ROOMS: &[&str] = &[
-    "domain", "catalog", "tokens", "chunk", "extract", "merge", "sink", "pipeline", "plan", "cpu", "store",
-    "ledger", "source", "dispatch", "report", "aws", "run", "sandbox", "cli",
+    "domain", "catalog", "tokens", "chunk", "extract", "merge", "sink", "pipeline", "plan", "cpu", "isolate",
+    "store", "ledger", "source", "dispatch", "report", "aws", "run", "sandbox", "cli",
 ];
 /// No tokio, no aws, no files, no clock, no environment, no console.
 const PURE: &[&str] =

@@ -62,6 +62,16 @@ pub enum Command {
     /// Look after the ledger in a sink: check it, sum it up, delete what nobody needs
     #[command(subcommand)]
     Ledger(LedgerVerb),
+    /// Show what would be read from files, and where in them it stands
+    Extract(Extract),
+    /// What an isolated reader of documents runs
+    #[command(name = "__extract", hide = true)]
+    ReadDocuments {
+        #[arg(long, require_equals = true)]
+        memory_bytes: u64,
+        #[arg(long, require_equals = true)]
+        processor_s: u64,
+    },
     /// Show how files are cut: boundaries, tokens, overlap
     Chunk(Chunk),
     /// Count the tokens of files
@@ -161,6 +171,19 @@ pub struct Overrides {
     /// Set any key of the pipeline file, e.g. chunk.tokens=4000 (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Extract {
+    /// Files to read
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A password that encrypted documents are tried with (repeatable)
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Vec<String>,
+    /// One line a file instead of its text: format, characters, blocks, time, verdict
+    #[arg(long)]
+    pub summary: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,6 +2,7 @@
 //! each command reads its flags, calls a room, and prints what comes back.
 
 mod args;
+mod extract;
 mod inspect;
 mod ledger;
 mod pipelines;
@@ -82,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Init(command) => pipelines::init(&command),
         Command::Schema => pipelines::schema(),
         Command::Count(command) => inspect::count(&command, &args.output),
+        Command::Extract(command) => extract::extract(&command, &args.output),
+        Command::ReadDocuments { memory_bytes, processor_s } => extract::worker(memory_bytes, processor_s),
         Command::Chunk(command) => inspect::chunk(&command, &args.output),
         Command::Sandbox(command) => sandbox::serve(&command),
         Command::Completions { shell } => args::completions(shell),

@@ -12,6 +12,7 @@ use crate::catalog::Quota;
 use crate::chunk::Size;
 use crate::dispatch::{BACKOFF_MS, Source as QuotaSource};
 use crate::domain::Stage;
+use crate::isolate::{self, Workers};
 use crate::ledger::{self, Ledger, LedgerError, ReplyKey};
 use crate::pipeline::{Location, Pipeline};
 use crate::plan::{Route, Routes};
@@ -83,6 +84,7 @@ pub async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Res
             retry_failed: command.retry_failed,
             forget: command.forget.iter().cloned().collect(),
         },
+        workers: Workers::new(isolate::Settings::default()),
         now: process::unix_seconds,
         pipeline,
     };

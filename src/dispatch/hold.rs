@@ -17,6 +17,9 @@ const OUTAGE_FAILURES: u32 = 5;
 /// Down for so long and so many failures that the run had better go on elsewhere, or end and be resumed.
 const OVER_FAILURES: u32 = 16;
 const OVER_MS: u64 = 900_000;
+/// The same for a service that has not answered once: it is a wrong address sooner than an outage.
+const OVER_UNKNOWN_MS: u64 = 60_000;
+const HOLD_UNKNOWN_MS_MAX: u64 = 5_000;
 
 /// What a throttle leads to, or trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub(super) struct Hold {
     pub(super) newest_failure: u64,
     /// When the first of them did.
     pub(super) trouble_ms: u64,
+    /// The service has answered before.
+    pub(super) is_known: bool,
 }
 
 /// What a refusal means.
@@ -108,6 +113,7 @@ impl Hold {
 
     /// Answers to calls from before a trouble began do not say that it is over.
     pub(super) fn answered(&mut self, number: u64, sent_ms: u64) {
+        self.is_known = true;
         if number > self.newest_failure {
             if self.is_outage() {
                 self.until_ms = 0;
@@ -155,7 +161,8 @@ impl Hold {
 
     /// Down for so long that there is no point in waiting.
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
-        self.failures_in_row() >= OVER_FAILURES && now_ms >= self.trouble_ms + OVER_MS
+        self.failures_in_row() >= OVER_FAILURES
+            && now_ms >= self.trouble_ms + if self.is_known { OVER_MS } else { OVER_UNKNOWN_MS }
     }
 
     pub(super) fn is_outage(&self) -> bool {
@@ -163,7 +170,8 @@ impl Hold {
     }
 
     pub(super) fn outage_wait_ms(&self) -> u64 {
-        (HOLD_MS << (self.failures_in_row().saturating_sub(OUTAGE_FAILURES)).min(10)).min(HOLD_MS_MAX)
+        let max_ms = if self.is_known { HOLD_MS_MAX } else { HOLD_UNKNOWN_MS_MAX };
+        (HOLD_MS << (self.failures_in_row().saturating_sub(OUTAGE_FAILURES)).min(10)).min(max_ms)
     }
 }
 

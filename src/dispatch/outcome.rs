@@ -173,6 +173,10 @@ impl Dispatcher {
             return Some(pool.throttled(now_ms, charge, *retry_after_ms, &mut self.retries.rng));
         }
         pool.fail(now_ms, charge, class.may_be_billed());
+        if matches!(class, FailureClass::NotReady | FailureClass::Timeout) {
+            // Somebody is there, and slow.
+            pool.met();
+        }
         if class.is_outage() {
             return pool.troubled(now_ms, charge, *retry_after_ms);
         }

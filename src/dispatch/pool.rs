@@ -344,8 +344,14 @@ impl Pool {
         self.hold.is_outage()
     }
 
+    /// There is a service, whatever state it is in.
+    pub(super) fn met(&mut self) {
+        self.hold.is_known = true;
+    }
+
     /// The service answered, be it with an error of the request's own.
     pub(super) fn reached(&mut self) {
+        self.hold.is_known = true;
         self.hold.failures = 0;
     }
 

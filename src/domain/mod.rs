@@ -12,7 +12,7 @@ mod money;
 
 pub use call::{Call, CallId, Reply, Stage, StopReason, Usage};
 pub use chunk::{Boundary, Chunk};
-pub use document::{DocumentState, Format, Layout, ObjectMeta, Text};
+pub use document::{DocumentState, Format, Gap, Layout, Locator, ObjectMeta, Place, Text};
 pub use encoding::{Encoding, UnknownEncoding};
 pub use event::{Event, ModelTotals, Planned, Totals};
 pub use money::{ParseUsdError, Usd};

@@ -35,6 +35,12 @@ pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, ExtractError> {
     Ok(decoded)
 }
 
+/// A character set's name as [`crate::domain::Text::charset`] has it, for a name that came from another process.
+pub(super) fn known_name(name: &str) -> &'static str {
+    let wide = Wide::ALL.into_iter().map(Wide::name).find(|wide| *wide == name);
+    wide.or_else(|| Encoding::for_label(name.as_bytes()).map(Encoding::name)).unwrap_or(UTF_8.name())
+}
+
 /// Character sets whose units are wider than a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wide {
@@ -257,7 +263,7 @@ fn junk_share(text: &str) -> f64 {
 
 fn not_text(bytes: &[u8]) -> ExtractError {
     match foreign::sniff_binary(bytes) {
-        Some(format) => ExtractError::Unsupported { format },
+        Some(error) => error,
         None => ExtractError::Binary,
     }
 }

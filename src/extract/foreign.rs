@@ -1,99 +1,82 @@
-//! Strangers: documents that are recognised so that they can be refused by name, because they can not be read yet.
+//! Signatures: documents that are no plain text, known by their bytes, and the strangers among them that are refused by name.
 //!
-//! A PNG called `.txt` is a PNG. What starts with an unmistakable signature is recognised before anything is decoded; what
-//! is written in plain characters (RTF, e-mail) after; and `infer` names the rest once it is known not to be text, since
+//! A PNG called `.txt` is a PNG. What starts with an unmistakable signature is recognised first; what is written in plain
+//! characters (RTF, e-mail) after; and `infer` names the rest once it is known not to be text, since
 //! several of its signatures are two letters that any text may start with (`BM` is a bitmap).
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use super::ExtractError;
 use super::sniff::extension;
+use crate::domain::Format;
+
+/// Plain characters are recognised from this much of the start.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// A kind of document that is known and not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Foreign {
-    Pdf,
-    EncryptedPdf,
-    Docx,
-    Xlsx,
-    Pptx,
-    OpenDocument,
-    Epub,
-    Zip,
-    EncryptedZip,
     LegacyOffice,
     EncryptedOffice,
     OutlookMessage,
-    Rtf,
-    Email,
-    Mbox,
     Tar,
-    Zstd,
-    /// Named by its MIME type: images, sound, video, fonts, programs, other archives.
+    /// Named by its MIME type: sound, video, fonts, programs, other archives.
     Media {
-        mime: &'static str,
+        mime: String,
     },
 }
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Pdf => "a PDF",
-            Self::EncryptedPdf => "an encrypted PDF",
-            Self::Docx => "a Word document (DOCX)",
-            Self::Xlsx => "an Excel workbook (XLSX)",
-            Self::Pptx => "a PowerPoint presentation (PPTX)",
-            Self::OpenDocument => "an OpenDocument file (ODT, ODS, ODP)",
-            Self::Epub => "an EPUB book",
-            Self::Zip => "a zip archive",
-            Self::EncryptedZip => "an encrypted zip archive",
-            Self::LegacyOffice => "a legacy Office file (DOC, XLS, PPT)",
+            Self::LegacyOffice => "a legacy Office file (DOC, PPT)",
             Self::EncryptedOffice => "a password-protected Office file",
             Self::OutlookMessage => "an Outlook message (MSG)",
-            Self::Rtf => "an RTF document",
-            Self::Email => "an e-mail message",
-            Self::Mbox => "a mailbox (mbox)",
             Self::Tar => "a tar archive",
-            Self::Zstd => "zstd-compressed data",
             Self::Media { mime } => return write!(f, "a file of type {mime}"),
         })
     }
 }
 
-/// A stranger known by a signature that no text starts with.
-pub(super) fn sniff_magic(bytes: &[u8]) -> Option<Foreign> {
+/// What a signature says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Magic {
+    Document(Format),
+    Stranger(Foreign),
+}
+
+/// What starts with a signature that no text starts with.
+pub(super) fn sniff_magic(bytes: &[u8]) -> Option<Magic> {
     let starts = |magic: &[u8]| bytes.starts_with(magic);
     if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
-        return Some(zip(bytes));
+        return Some(Magic::Document(zip(bytes)));
     }
     if starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") {
         return Some(ole(bytes));
     }
-    if starts(b"\x28\xb5\x2f\xfd") {
-        return Some(Foreign::Zstd);
-    }
     if bytes.get(257..262) == Some(b"ustar") {
-        return Some(Foreign::Tar);
+        return Some(Magic::Stranger(Foreign::Tar));
     }
     // Readers accept up to 1 KiB before the header (ISO 32000-1, annex H.3.4.1), and such files exist.
     let head = &bytes[..bytes.len().min(1024)];
     let at = find(head, b"%PDF-")?;
     let blank = head[..at].iter().all(|b| b.is_ascii_whitespace() || b"\xef\xbb\xbf".contains(b));
     let binary = || head.contains(&0) || std::str::from_utf8(head).is_err();
-    if !(blank || binary()) {
-        return None;
-    }
-    Some(if find(bytes, b"/Encrypt").is_some() { Foreign::EncryptedPdf } else { Foreign::Pdf })
+    (blank || binary()).then_some(Magic::Document(Format::Pdf))
 }
 
-/// A stranger written in plain characters.
-pub(super) fn sniff_text(body: &str, name: &str) -> Option<Foreign> {
-    let body = body.trim_start();
-    if body.starts_with("{\\rtf") {
-        return Some(Foreign::Rtf);
+/// What is written in plain characters and is no plain text.
+pub(super) fn sniff_plain(bytes: &[u8], name: &str) -> Option<Format> {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD_BYTES)]);
+    let head = head.trim_start_matches('\u{feff}').trim_start();
+    if head.starts_with("{\\rtf") {
+        return Some(Format::Rtf);
     }
-    let (envelope, headers) = match body.split_once('\n') {
+    let (envelope, headers) = match head.split_once('\n') {
         Some((first, rest)) if first.starts_with("From ") => (true, rest),
-        _ => (false, body),
+        _ => (false, head),
     };
     let mail = headers_of_mail(headers);
     let extension = extension(name);
@@ -103,13 +86,19 @@ pub(super) fn sniff_text(body: &str, name: &str) -> Option<Foreign> {
     if mail.transport + mail.common < 2 {
         return None;
     }
-    let many = envelope && headers.contains("\nFrom ") || matches!(extension.as_str(), "mbox" | "mbx");
-    Some(if many { Foreign::Mbox } else { Foreign::Email })
+    let many =
+        envelope && find(&bytes[5..], b"\nFrom ").is_some() || matches!(extension.as_str(), "mbox" | "mbx");
+    Some(if many { Format::Mbox } else { Format::Email })
 }
 
 /// The name for binary content that nothing above knows.
-pub(super) fn sniff_binary(bytes: &[u8]) -> Option<Foreign> {
-    infer::get(bytes).map(|kind| Foreign::Media { mime: kind.mime_type() })
+pub(super) fn sniff_binary(bytes: &[u8]) -> Option<ExtractError> {
+    let mime = infer::get(bytes)?.mime_type().to_owned();
+    Some(if mime.starts_with("image/") {
+        ExtractError::Image { mime }
+    } else {
+        ExtractError::Unsupported { format: Foreign::Media { mime } }
+    })
 }
 
 #[derive(Default)]
@@ -149,45 +138,53 @@ fn headers_of_mail(text: &str) -> MailHeaders {
 }
 
 /// What a zip is, by the names in it: they stand uncompressed in the first local header and in the directory at the end.
-fn zip(bytes: &[u8]) -> Foreign {
+fn zip(bytes: &[u8]) -> Format {
     let head = &bytes[..bytes.len().min(4096)];
     let tail = &bytes[bytes.len().saturating_sub(64 << 10)..];
-    let holds = |needle: &[u8]| find(head, needle).is_some() || find(tail, needle).is_some();
-    if holds(b"word/document.xml") {
-        Foreign::Docx
+    let starts = |needle: &[u8]| find(head, needle).is_some();
+    let holds = |needle: &[u8]| starts(needle) || find(tail, needle).is_some();
+    // The first member of OpenDocument files and books is their type, uncompressed.
+    if starts(b"application/vnd.oasis.opendocument.text") {
+        Format::Odt
+    } else if starts(b"application/vnd.oasis.opendocument.spreadsheet") {
+        Format::Ods
+    } else if starts(b"application/vnd.oasis.opendocument.presentation") {
+        Format::Odp
+    } else if starts(b"application/epub+zip") || holds(b"META-INF/container.xml") {
+        Format::Epub
+    } else if !holds(b"[Content_Types].xml") {
+        Format::Zip
+    } else if holds(b"word/document") {
+        Format::Docx
     } else if holds(b"xl/workbook.") {
-        Foreign::Xlsx
+        Format::Xlsx
     } else if holds(b"ppt/presentation.xml") {
-        Foreign::Pptx
-    } else if find(head, b"application/epub+zip").is_some() || holds(b"META-INF/container.xml") {
-        Foreign::Epub
-    } else if find(head, b"application/vnd.oasis.opendocument").is_some() {
-        Foreign::OpenDocument
-    } else if bytes.get(6).is_some_and(|flags| flags & 1 == 1) {
-        Foreign::EncryptedZip
+        Format::Pptx
     } else {
-        Foreign::Zip
+        Format::Zip
     }
 }
 
 /// What an OLE compound file is, by the stream names in its directory ([MS-CFB] 2.2: the directory's first sector is
 /// at byte 48 of the header; 2.6: names are UTF-16LE).
-fn ole(bytes: &[u8]) -> Foreign {
+fn ole(bytes: &[u8]) -> Magic {
     let field = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     let shift = if bytes.get(30) == Some(&12) { 12 } else { 9 };
     let start = field(48).map_or(0, |sector| (u64::from(sector) + 1) << shift);
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
-    let directory = &bytes[start..bytes.len().min(start.saturating_add(4096))];
+    let directory = &bytes[start..bytes.len().min(start.saturating_add(8192))];
     let holds = |name: &str| {
         let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         find(directory, &wide).is_some()
     };
     if holds("EncryptedPackage") {
-        Foreign::EncryptedOffice
+        Magic::Stranger(Foreign::EncryptedOffice)
     } else if holds("__properties_version1.0") {
-        Foreign::OutlookMessage
+        Magic::Stranger(Foreign::OutlookMessage)
+    } else if holds("Workbook") || holds("Book") {
+        Magic::Document(Format::Xls)
     } else {
-        Foreign::LegacyOffice
+        Magic::Stranger(Foreign::LegacyOffice)
     }
 }
 
@@ -201,25 +198,22 @@ mod tests {
 
     #[test]
     fn signatures_are_known() {
-        let check = |bytes: &[u8], expect: Option<Foreign>| {
+        let check = |bytes: &[u8], expect: Option<Magic>| {
             assert_eq!(sniff_magic(bytes), expect, "{}", String::from_utf8_lossy(bytes));
         };
-        check(b"%PDF-1.7\n", Some(Foreign::Pdf));
-        check(b"\n%PDF-1.7\ntrailer << /Encrypt 5 0 R >>", Some(Foreign::EncryptedPdf));
-        check(b"\0\x01junk\n%PDF-1.7", Some(Foreign::Pdf));
+        let is = |format| Some(Magic::Document(format));
+        check(b"%PDF-1.7\n", is(Format::Pdf));
+        check(b"\0\x01junk\n%PDF-1.7", is(Format::Pdf));
         check(b"A file that starts with %PDF- is a PDF.", None);
-        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. word/document.xml", Some(Foreign::Docx));
-        check(b"PK\x03\x04\x14\0\0\0 .. xl/workbook.xml", Some(Foreign::Xlsx));
-        check(b"PK\x03\x04\x14\0\0\0 .. ppt/presentation.xml", Some(Foreign::Pptx));
-        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/epub+zip", Some(Foreign::Epub));
-        check(
-            b"PK\x03\x04\x14\0\0\0mimetypeapplication/vnd.oasis.opendocument.text",
-            Some(Foreign::OpenDocument),
-        );
-        check(b"PK\x03\x04\x14\0\x01\0 a.txt", Some(Foreign::EncryptedZip));
-        check(b"PK\x05\x06\0\0", Some(Foreign::Zip));
-        check(b"\x28\xb5\x2f\xfd\x04", Some(Foreign::Zstd));
-        check(&[&[b'a'; 257][..], b"ustar\x0000"].concat(), Some(Foreign::Tar));
+        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. word/document.xml", is(Format::Docx));
+        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. xl/workbook.xml", is(Format::Xlsx));
+        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. ppt/presentation.xml", is(Format::Pptx));
+        check(b"PK\x03\x04\x14\0\0\0 backup/word/document.xml", is(Format::Zip));
+        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/epub+zip", is(Format::Epub));
+        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/vnd.oasis.opendocument.text", is(Format::Odt));
+        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/vnd.oasis.opendocument.spreadsheet", is(Format::Ods));
+        check(b"PK\x05\x06\0\0", is(Format::Zip));
+        check(&[&[b'a'; 257][..], b"ustar\x0000"].concat(), Some(Magic::Stranger(Foreign::Tar)));
         check(b"plain", None);
         check(b"", None);
     }
@@ -234,31 +228,25 @@ mod tests {
             bytes[48] = 1;
             sniff_magic(&bytes)
         };
-        assert_eq!(ole("EncryptedPackage"), Some(Foreign::EncryptedOffice));
-        assert_eq!(ole("__properties_version1.0"), Some(Foreign::OutlookMessage));
-        assert_eq!(ole("WordDocument"), Some(Foreign::LegacyOffice));
+        assert_eq!(ole("EncryptedPackage"), Some(Magic::Stranger(Foreign::EncryptedOffice)));
+        assert_eq!(ole("__properties_version1.0"), Some(Magic::Stranger(Foreign::OutlookMessage)));
+        assert_eq!(ole("Workbook"), Some(Magic::Document(Format::Xls)));
+        assert_eq!(ole("WordDocument"), Some(Magic::Stranger(Foreign::LegacyOffice)));
     }
 
     #[test]
     fn mail_is_known_by_headers_that_only_mail_has() {
-        let check = |name: &str, text: &str, expect: Option<Foreign>| {
-            assert_eq!(sniff_text(text, name), expect, "{name}: {text}");
+        let check = |name: &str, text: &str, expect: Option<Format>| {
+            assert_eq!(sniff_plain(text.as_bytes(), name), expect, "{name}: {text}");
         };
-        check("x", "Received: by a\n\tfor b\nFrom: c@d\n\nHi", Some(Foreign::Email));
-        check(
-            "x",
-            "From c@d Mon Jun 01 04:28:28 2009\nReturn-Path: <c@d>\nTo: e\n\nHi",
-            Some(Foreign::Email),
-        );
-        check(
-            "x",
-            "From c@d Mon Jun 01 04:28:28 2009\nReturn-Path: <c@d>\nTo: e\n\nHi\n\nFrom c@d Mon\nTo: f\n\n",
-            Some(Foreign::Mbox),
-        );
+        check("x", "Received: by a\n\tfor b\nFrom: c@d\n\nHi", Some(Format::Email));
+        let one = "From c@d Mon Jun 01 04:28:28 2009\nReturn-Path: <c@d>\nTo: e\n\nHi";
+        check("x", one, Some(Format::Email));
+        check("x", &format!("{one}\n\nFrom c@d Mon\nTo: f\n\n"), Some(Format::Mbox));
         check("memo.txt", "From: Anna\nTo: Bob\nSubject: lunch\n\nHi", None);
-        check("memo.eml", "From: Anna\nTo: Bob\nSubject: lunch\n\nHi", Some(Foreign::Email));
+        check("memo.eml", "From: Anna\nTo: Bob\nSubject: lunch\n\nHi", Some(Format::Email));
         check("x", "From the start: it rained.\nTo: be sure.\n", None);
         check("x", "MIME-Version: 1.0 is what this line says\nand this one is prose.", None);
-        check("x", "{\\rtf1\\ansi Hello}", Some(Foreign::Rtf));
+        check("x", "{\\rtf1\\ansi Hello}", Some(Format::Rtf));
     }
 }

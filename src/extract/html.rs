@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
 
-use crate::domain::{Layout, Text};
+use crate::domain::{Format, Layout, Text};
 
 use super::ExtractError;
 use super::fence::push_fenced;
@@ -36,11 +36,16 @@ pub(super) fn read(mut text: Text) -> Result<Text, ExtractError> {
     }
     text.body = body.unwrap_or_default();
     if text.body.is_empty() {
-        return Err(ExtractError::NoText { format: "HTML" });
+        return Err(ExtractError::NoText { format: Format::Html });
     }
     text.layout = Layout::Markdown;
     text.source_offset = None;
     Ok(text)
+}
+
+/// The Markdown of a page or of a part of one, which may be empty.
+pub(super) fn markdown(html: &str) -> String {
+    to_markdown(html, Noise::Skip).or_else(|| to_markdown(html, Noise::Keep)).unwrap_or_default()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

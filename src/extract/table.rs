@@ -103,6 +103,8 @@ mod tests {
             layout: Layout::Prose,
             charset: "UTF-8",
             source_offset: Some(3),
+            places: Vec::new(),
+            gaps: Vec::new(),
             warnings: Vec::new(),
         })
     }

@@ -183,7 +183,9 @@ impl Segment {
 fn is_transient(error: &StoreError) -> bool {
     use StoreError::*;
     match error {
-        Other { .. } | Unreachable { .. } | Changed { .. } | NotFound { .. } => true,
+        // A folder that can not be written now can not be written in a second either.
+        Other { source, .. } => !source.is::<std::io::Error>(),
+        Unreachable { .. } | Changed { .. } | NotFound { .. } => true,
         NoBucket { .. } | Credentials { .. } | Denied { .. } | TooLarge { .. } => false,
     }
 }

@@ -255,12 +255,23 @@ impl Document {
     }
 
     fn coverage(&self) -> Coverage {
-        let gaps: Vec<Gap> = self
+        let mut gaps: Vec<Gap> = self
             .tree
             .faults()
             .iter()
-            .map(|(&call, reason)| Gap { call, bytes: self.bytes_below(call), reason: reason.clone() })
+            .map(|(&call, reason)| {
+                let bytes = self.bytes_below(call);
+                let place = self.prepared.text.place_of(bytes[0]..bytes[1]);
+                Gap { call: Some(call), bytes: Some(bytes), place, reason: reason.clone() }
+            })
             .collect();
+        let unread = self.prepared.text.gaps.iter();
+        gaps.extend(unread.map(|gap| Gap {
+            call: None,
+            bytes: None,
+            place: Some(gap.place.clone()),
+            reason: gap.reason.clone(),
+        }));
         Coverage { complete: gaps.is_empty(), gaps }
     }
 
@@ -293,6 +304,7 @@ impl Document {
             ChunkRecord {
                 id,
                 bytes: [chunk.core.start, chunk.core.end],
+                place: self.prepared.text.place_of(chunk.core.clone()),
                 context_bytes: context,
                 tokens: chunk.tokens,
                 ends_at: chunk.end,

@@ -13,6 +13,7 @@ use crate::catalog::Quota;
 use crate::chunk::Size;
 use crate::dispatch::Source as QuotaSource;
 use crate::domain::{ObjectMeta, Stage, Usd};
+use crate::isolate::Workers;
 use crate::ledger::States;
 use crate::pipeline::Pipeline;
 use crate::plan::Routes;
@@ -35,6 +36,8 @@ pub struct Job {
     /// What is known of the quotas of the models, by the id they are called with; the rest is learned.
     pub quotas: BTreeMap<String, (Quota, QuotaSource)>,
     pub redo: Redo,
+    /// Who reads documents.
+    pub workers: Workers,
     /// What time it is, in seconds since 1970: for the ledger's holder, which other machines look at.
     pub now: fn() -> u64,
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Job;
 use crate::cpu;
 use crate::domain::{Event, ObjectMeta, Text};
-use crate::extract;
+use crate::extract::Options;
+use crate::isolate::ReadError;
 use crate::plan::{DocumentPlan, PlanError};
 use crate::store::{Object, Store, StoreError};
 
@@ -31,7 +32,7 @@ pub enum PrepareError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Extract(#[from] extract::ExtractError),
+    Read(#[from] ReadError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -45,6 +46,7 @@ impl PrepareError {
         match self {
             PrepareError::Store(StoreError::Denied { .. }) => false,
             PrepareError::Store(error) => error.is_fatal(),
+            PrepareError::Read(error) => error.is_fatal(),
             _ => false,
         }
     }
@@ -80,14 +82,13 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Prepared, Prep
     let object = fetch(&*job.source, &listed, job.pipeline.source().max_object_bytes).await?;
     let Object { meta, body } = object;
     let key = listed.key;
-    let work = move || -> Result<(Text, DocumentPlan), PrepareError> {
-        let declared = job.pipeline.source().format_of(&key);
-        let text = extract::extract(body, &key, declared, &extract::Limits::default())?;
-        let plan = DocumentPlan::new(&job.pipeline, &job.routes, &job.size, &text)?;
-        Ok((text, plan))
-    };
-    let (text, plan) = cpu::run(work).await??;
-    Ok(Prepared { meta, text: Arc::new(text), plan: Arc::new(plan) })
+    let declared = job.pipeline.source().format_of(&key);
+    let options = Options { declared, ..Options::default() };
+    let text = Arc::new(job.workers.extract(body, &key, &options).await?);
+    let read = text.clone();
+    let work = move || DocumentPlan::new(&job.pipeline, &job.routes, &job.size, &read);
+    let plan = cpu::run(work).await??;
+    Ok(Prepared { meta, text, plan: Arc::new(plan) })
 }
 
 /// Reads one version of the object, whole. If it changed since it was listed, the newer version is read.

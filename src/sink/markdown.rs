@@ -10,11 +10,11 @@ use crate::domain::DocumentState;
 pub(super) fn bytes(result: &DocumentResult) -> Bytes {
     let mut text = format!("# {}\n\n", one_line(&result.key));
     if result.state == DocumentState::Partial {
-        text.push_str("> **Partial:** not all of the document stands behind this text as it should.\n");
+        text.push_str("> **Partial:** not all of the document stands behind this text as it should.\n>\n");
         for gap in &result.coverage.gaps {
             // Writing to a string does not fail.
-            let _ =
-                writeln!(text, "> Bytes {} to {}: {}.", gap.bytes[0], gap.bytes[1], one_line(&gap.reason));
+            let (place, reason) = (gap.location(), gap.reason.trim_end().trim_end_matches('.'));
+            let _ = writeln!(text, "> - {}: {}.", one_line(&place), one_line(reason));
         }
         text.push('\n');
     }

@@ -56,17 +56,36 @@ impl Coverage {
             0 => String::new(),
             n => format!(" (and {n} more)"),
         };
-        Some(format!("bytes {} to {}: {}{more}", first.bytes[0], first.bytes[1], first.reason))
+        Some(format!("{}: {}{more}", first.location(), first.reason))
     }
 }
 
-/// A stretch of the text whose answer is missing or was cut off.
+/// A part of the document that does not stand behind the result as it should: its answer is missing or was cut off, or it
+/// could not be read at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
-    pub call: CallId,
+    /// `None`: it could not be read, so nothing was asked about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
     /// From, to (exclusive), in bytes of the text.
-    pub bytes: [usize; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<[usize; 2]>,
+    /// As one would cite it: `pages 3-5`, `sheet Costs, rows 12-40`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub reason: String,
+}
+
+impl Gap {
+    /// Where it is, in words.
+    pub fn location(&self) -> String {
+        match (&self.place, self.bytes) {
+            (Some(place), Some([from, to])) => format!("{place} (bytes {from} to {to})"),
+            (Some(place), None) => place.clone(),
+            (None, Some([from, to])) => format!("bytes {from} to {to}"),
+            (None, None) => "the document".to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,6 +111,9 @@ pub struct ChunkRecord {
     pub id: CallId,
     /// What this chunk alone is responsible for: from, to (exclusive), in bytes of the text.
     pub bytes: [usize; 2],
+    /// Where that stands in the document, if it has pages, sheets or parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// The overlap that went along as context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_bytes: Option<[usize; 2]>,

@@ -11,6 +11,7 @@ fn result(state: DocumentState) -> DocumentResult {
     let chunk = |index, bytes, context_bytes, stop| ChunkRecord {
         id: id(0, index),
         bytes,
+        place: None,
         context_bytes,
         tokens: 400,
         ends_at: Boundary::Paragraph,
@@ -19,7 +20,16 @@ fn result(state: DocumentState) -> DocumentResult {
     };
     let gaps = match state {
         DocumentState::Partial => {
-            vec![Gap { call: id(0, 1), bytes: [900, 1700], reason: "refused\n".into() }]
+            let gap = |call, bytes, place: Option<&str>, reason: &str| Gap {
+                call,
+                bytes,
+                place: place.map(str::to_owned),
+                reason: reason.into(),
+            };
+            vec![
+                gap(Some(id(0, 1)), Some([900, 1700]), None, "refused\n"),
+                gap(None, None, Some("page 3"), "it is an image."),
+            ]
         }
         _ => Vec::new(),
     };
@@ -82,7 +92,9 @@ fn a_partial_result_says_so_above_its_text_and_a_key_is_one_line() {
     # notes/a b.txt
 
     > **Partial:** not all of the document stands behind this text as it should.
-    > Bytes 900 to 1700: refused .
+    >
+    > - bytes 900 to 1700: refused.
+    > - page 3: it is an image.
 
     It rained.
 

@@ -66,7 +66,8 @@ impl Directory {
 
     fn error(&self, action: &'static str, key: &str, error: io::Error) -> StoreError {
         match error.kind() {
-            io::ErrorKind::NotFound => StoreError::NotFound { key: key.to_owned() },
+            // For a write it is the folder that can not be made.
+            io::ErrorKind::NotFound if action == "read" => StoreError::NotFound { key: key.to_owned() },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::Denied {
                 what: self.path(key).display().to_string(),
                 permission: if action == "read" { "read permission" } else { "write permission" },

@@ -1,22 +1,31 @@
-//! Gzip: unpacks an object's bytes under limits that hold before the memory is spent.
+//! Compressed objects (gzip, zstd): unpacked under limits that hold before the memory is spent.
 //!
-//! A gzip file is a row of members that unpack to one stream (RFC 1952, 2.2): log rotation and parallel
-//! compressors write many. What follows the last member is padding when it is all zeros, as on tapes, and otherwise
-//! ignored with a warning, as `gzip -d` does.
+//! A gzip file is a row of members that unpack to one stream (RFC 1952, 2.2), and a zstd file a row of frames (RFC 8878,
+//! 3.1): log rotation and parallel compressors write many. What follows the last one is padding when it is all zeros,
+//! as on tapes, and otherwise ignored with a warning, as `gzip -d` does.
 
-use std::io::{ErrorKind, Read};
+use std::borrow::Cow;
+use std::io::{self, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
+use ruzstd::decoding::StreamingDecoder;
 
 use super::{ExtractError, Limits};
 
-const MAGIC: [u8; 2] = [0x1f, 0x8b];
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 /// A small object may unpack to this much whatever the ratio: a kilobyte of blank log lines is no bomb.
-const ALWAYS_ALLOWED_BYTES: u64 = 1 << 20;
+pub(super) const ALWAYS_ALLOWED_BYTES: u64 = 1 << 20;
 
 /// Gzip inside gzip happens when an already compressed file is uploaded by a tool that compresses; deeper is hostile.
 const MAX_LAYERS: u32 = 3;
+
+/// The memory that one zstd frame may ask for; `zstd --long` writes up to 128 MiB by default.
+const MAX_WINDOW_BYTES: u64 = 128 << 20;
+
+/// Enough to recognise a document.
+const PEEK_BYTES: u64 = 64 << 10;
 
 /// An object's bytes without their compression.
 pub(super) struct Unpacked<'a> {
@@ -27,7 +36,7 @@ pub(super) struct Unpacked<'a> {
     pub warnings: Vec<String>,
 }
 
-/// Takes off every layer of gzip, or passes the bytes through untouched.
+/// Takes off every layer of compression, or passes the bytes through untouched.
 pub(super) fn unpack<'a>(
     bytes: Vec<u8>,
     name: &'a str,
@@ -35,13 +44,10 @@ pub(super) fn unpack<'a>(
 ) -> Result<Unpacked<'a>, ExtractError> {
     let too_large = ExtractError::TooLarge { limit_bytes: limits.max_text_bytes };
     let packed_bytes = bytes.len() as u64;
-    if packed_bytes > limits.max_text_bytes {
-        return Err(too_large);
-    }
     let mut out = Unpacked { bytes, name, was_packed: false, warnings: Vec::new() };
     let by_ratio = packed_bytes.saturating_mul(limits.max_expansion).max(ALWAYS_ALLOWED_BYTES);
     let mut layers = 0;
-    while out.bytes.starts_with(&MAGIC) {
+    while is_compressed(&out.bytes) {
         if layers == MAX_LAYERS {
             return Err(ExtractError::Expansion { max_expansion: limits.max_expansion });
         }
@@ -51,11 +57,11 @@ pub(super) fn unpack<'a>(
                 ExtractError::Expansion { max_expansion: limits.max_expansion }
             }
             Stop::Cap => too_large.clone(),
-            Stop::Truncated(unpacked_bytes) => ExtractError::GzipTruncated { unpacked_bytes },
-            Stop::Damaged(unpacked_bytes) => ExtractError::GzipDamaged { unpacked_bytes },
+            Stop::Truncated(unpacked_bytes) => ExtractError::CompressedTruncated { unpacked_bytes },
+            Stop::Damaged(unpacked_bytes) => ExtractError::CompressedDamaged { unpacked_bytes },
         })?;
         if ignored > 0 {
-            out.warnings.push(format!("{ignored} bytes after the gzip data were ignored"));
+            out.warnings.push(format!("{ignored} bytes after the compressed data were ignored"));
         }
         out.bytes = unpacked;
         out.name = strip_extension(out.name);
@@ -63,6 +69,25 @@ pub(super) fn unpack<'a>(
         layers += 1;
     }
     Ok(out)
+}
+
+/// What is inside all layers of gzip: all of it where there is none, the start where there is one; `None` where only
+/// unpacking in full tells.
+pub(super) fn peek(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !is_compressed(bytes) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    if bytes.starts_with(ZSTD) {
+        return None;
+    }
+    let mut inner = Vec::new();
+    // What can not be unpacked is found out later, with its reason.
+    let _ = GzDecoder::new(bytes).take(PEEK_BYTES).read_to_end(&mut inner);
+    (!is_compressed(&inner)).then_some(Cow::Owned(inner))
+}
+
+fn is_compressed(bytes: &[u8]) -> bool {
+    bytes.starts_with(GZIP) || bytes.starts_with(ZSTD)
 }
 
 enum Stop {
@@ -75,10 +100,18 @@ enum Stop {
 fn members(packed: &[u8], cap: u64) -> Result<(Vec<u8>, usize), Stop> {
     let mut out = Vec::new();
     let mut rest = packed;
-    while rest.starts_with(&MAGIC) {
-        let mut member = GzDecoder::new(rest);
-        let room = cap - out.len() as u64;
-        let read = (&mut member).take(room + 1).read_to_end(&mut out);
+    loop {
+        let room = (cap - out.len() as u64) + 1;
+        let read = if rest.starts_with(GZIP) {
+            let mut member = GzDecoder::new(rest);
+            let read = (&mut member).take(room).read_to_end(&mut out);
+            rest = member.into_inner();
+            read
+        } else if rest.starts_with(ZSTD) {
+            frame(&mut rest, room, &mut out)
+        } else {
+            break;
+        };
         let unpacked_bytes = out.len() as u64;
         match read {
             _ if unpacked_bytes > cap => return Err(Stop::Cap),
@@ -88,16 +121,29 @@ fn members(packed: &[u8], cap: u64) -> Result<(Vec<u8>, usize), Stop> {
             }
             Err(_) => return Err(Stop::Damaged(unpacked_bytes)),
         }
-        rest = member.into_inner();
     }
     let ignored = if rest.iter().all(|&byte| byte == 0) { 0 } else { rest.len() };
     Ok((out, ignored))
 }
 
+/// One zstd frame. The decoder does not tell a cut from other damage, but a cut leaves nothing to read.
+fn frame(rest: &mut &[u8], room: u64, out: &mut Vec<u8>) -> io::Result<usize> {
+    let mut left = *rest;
+    let decoder = StreamingDecoder::new_with_max_window_size(&mut left, MAX_WINDOW_BYTES);
+    let read = match decoder {
+        Ok(mut decoder) => (&mut decoder).take(room).read_to_end(out),
+        Err(error) => Err(io::Error::other(error)),
+    };
+    *rest = left;
+    match read {
+        Err(_) if rest.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+        read => read,
+    }
+}
+
 fn strip_extension(name: &str) -> &str {
-    let lower = name.len().checked_sub(3).and_then(|at| name.get(at..));
-    match lower {
-        Some(end) if end.eq_ignore_ascii_case(".gz") => &name[..name.len() - 3],
+    match name.rsplit_once('.') {
+        Some((stem, end)) if end.eq_ignore_ascii_case("gz") || end.eq_ignore_ascii_case("zst") => stem,
         _ => name,
     }
 }
@@ -117,7 +163,7 @@ mod tests {
     }
 
     fn unpacked(bytes: Vec<u8>, name: &str) -> Result<(String, String, usize), ExtractError> {
-        let limits = Limits { max_text_bytes: 4 << 20, max_expansion: 50 };
+        let limits = Limits { max_text_bytes: 4 << 20, max_expansion: 50, ..Limits::default() };
         unpack(bytes, name, &limits).map(|out| {
             let text = String::from_utf8_lossy(&out.bytes).into_owned();
             (text, out.name.to_owned(), out.warnings.len())
@@ -144,17 +190,17 @@ mod tests {
         let packed = gzip(&words);
         let cut = unpacked(packed[..packed.len() / 2].to_vec(), "a");
         assert!(
-            matches!(cut, Err(ExtractError::GzipTruncated { unpacked_bytes }) if unpacked_bytes > 0),
+            matches!(cut, Err(ExtractError::CompressedTruncated { unpacked_bytes }) if unpacked_bytes > 0),
             "{cut:?}"
         );
         let mut flipped = packed.clone();
         let at = flipped.len() - 6;
         flipped[at] ^= 1;
         let damaged = unpacked(flipped, "a");
-        assert_eq!(damaged, Err(ExtractError::GzipDamaged { unpacked_bytes: 80_000 }));
+        assert_eq!(damaged, Err(ExtractError::CompressedDamaged { unpacked_bytes: 80_000 }));
         assert_eq!(
             unpacked(b"\x1f\x8b".to_vec(), "a"),
-            Err(ExtractError::GzipTruncated { unpacked_bytes: 0 })
+            Err(ExtractError::CompressedTruncated { unpacked_bytes: 0 })
         );
         let bomb = gzip(&vec![b' '; 3 << 20]);
         assert_eq!(unpacked(bomb, "a"), Err(ExtractError::Expansion { max_expansion: 50 }));

@@ -1,0 +1,142 @@
+//! The door: the one way by which bytes become a text, be they an object, a zip's member or an attachment.
+//!
+//! Containers hold containers, so what a document may cost can not be checked in one place: the allowances (depth, members,
+//! unpacked bytes) are handed down with the bytes, and every reader spends from the same purse.
+
+use std::cell::Cell;
+
+use super::{ExtractError, Limits, Options, charset, compressed, foreign, read_bytes, read_text, sniff};
+use crate::domain::{Format, Layout, Text};
+
+/// XML says the same as the text in it with this many times the bytes.
+const MARKUP_FACTOR: u64 = 4;
+
+/// What is left of a document's allowances.
+struct Purse {
+    unpacked_bytes: Cell<u64>,
+    members: Cell<u32>,
+}
+
+/// The way into one level of a document.
+pub(super) struct Door<'a> {
+    options: &'a Options,
+    purse: &'a Purse,
+    depth: u32,
+    is_bomb: ExtractError,
+}
+
+/// Calls `read` with the door for an object of `packed_bytes`.
+pub(super) fn with<T>(options: &Options, packed_bytes: u64, read: impl FnOnce(&Door<'_>) -> T) -> T {
+    let Limits { max_text_bytes, max_expansion, max_members, .. } = options.limits;
+    let by_ratio = packed_bytes.saturating_mul(max_expansion).max(compressed::ALWAYS_ALLOWED_BYTES);
+    let by_size = max_text_bytes.saturating_mul(MARKUP_FACTOR);
+    let is_bomb = if by_ratio < by_size {
+        ExtractError::Expansion { max_expansion }
+    } else {
+        ExtractError::TooLarge { limit_bytes: max_text_bytes }
+    };
+    let purse = Purse { unpacked_bytes: Cell::new(by_ratio.min(by_size)), members: Cell::new(max_members) };
+    read(&Door { options, purse: &purse, depth: 0, is_bomb })
+}
+
+impl Door<'_> {
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    /// The empty password first: a document that only its permissions protect opens with it.
+    pub fn passwords(&self) -> impl Iterator<Item = &str> {
+        std::iter::once("").chain(self.options.passwords.iter().map(String::as_str))
+    }
+
+    /// The door for what is inside a container.
+    pub fn inner(&self) -> Result<Door<'_>, ExtractError> {
+        let max_depth = self.limits().max_depth;
+        if self.depth >= max_depth {
+            return Err(ExtractError::TooDeep { max_depth });
+        }
+        Ok(Door {
+            options: self.options,
+            purse: self.purse,
+            depth: self.depth + 1,
+            is_bomb: self.is_bomb.clone(),
+        })
+    }
+
+    /// Bytes that may still be unpacked.
+    pub fn unpacked_left(&self) -> u64 {
+        self.purse.unpacked_bytes.get()
+    }
+
+    pub fn spend_unpacked(&self, bytes: u64) -> Result<(), ExtractError> {
+        let left = self.purse.unpacked_bytes.get().checked_sub(bytes).ok_or(self.is_bomb.clone())?;
+        self.purse.unpacked_bytes.set(left);
+        Ok(())
+    }
+
+    pub fn spend_member(&self) -> Result<(), ExtractError> {
+        let max_members = self.limits().max_members;
+        let left =
+            self.purse.members.get().checked_sub(1).ok_or(ExtractError::TooManyMembers { max_members })?;
+        self.purse.members.set(left);
+        Ok(())
+    }
+
+    /// Reads the bytes of a document under the name it goes by.
+    pub fn read(&self, bytes: Vec<u8>, name: &str, declared: Option<Format>) -> Result<Text, ExtractError> {
+        let unpacked = compressed::unpack(bytes, name, self.limits())?;
+        if unpacked.was_packed {
+            self.spend_unpacked(unpacked.bytes.len() as u64)?;
+        }
+        let format = match foreign::sniff_magic(&unpacked.bytes) {
+            Some(foreign::Magic::Stranger(format)) => return Err(ExtractError::Unsupported { format }),
+            Some(foreign::Magic::Document(format)) => Some(format),
+            None => declared.or_else(|| foreign::sniff_plain(&unpacked.bytes, unpacked.name)),
+        };
+        if let Some(read) = format.and_then(|format| read_bytes(format, &unpacked.bytes, self)) {
+            let mut text = read?;
+            text.warnings.splice(0..0, unpacked.warnings);
+            return Ok(text);
+        }
+        self.read_plain(unpacked, format)
+    }
+
+    fn read_plain(
+        &self,
+        unpacked: compressed::Unpacked<'_>,
+        format: Option<Format>,
+    ) -> Result<Text, ExtractError> {
+        let limit_bytes = self.limits().max_text_bytes;
+        if unpacked.bytes.len() as u64 > limit_bytes {
+            return Err(ExtractError::TooLarge { limit_bytes });
+        }
+        let mut decoded = charset::decode(unpacked.bytes)?;
+        if decoded.body.chars().all(|c| c.is_whitespace() || c == '\u{feff}') {
+            return Err(ExtractError::Empty);
+        }
+        if unpacked.was_packed {
+            decoded.source_offset = None;
+        }
+        let mut warnings = unpacked.warnings;
+        warnings.append(&mut decoded.warnings);
+        if sniff::promises_binary(unpacked.name) {
+            warnings.push("the name promises another format, but the content is text".to_owned());
+        }
+        let format = format.unwrap_or_else(|| sniff::format(&decoded.body, unpacked.name));
+        let text = Text {
+            body: decoded.body,
+            format,
+            layout: Layout::Prose,
+            charset: decoded.charset,
+            source_offset: decoded.source_offset,
+            places: Vec::new(),
+            gaps: Vec::new(),
+            warnings,
+        };
+        let text = read_text(text, self.limits())?;
+        if text.body.len() as u64 > limit_bytes {
+            return Err(ExtractError::TooLarge { limit_bytes });
+        }
+        Ok(text)
+    }
+}
