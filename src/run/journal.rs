@@ -296,7 +296,6 @@ impl Loop<'_> {
         if let Err(error) = closed {
             let message = format!("the ledger could not be closed: {}", with_causes(&error));
             self.emit(Event::Notice { message });
-            return;
         }
     }
 
