@@ -24,11 +24,14 @@ pub fn me(run: &str) -> Me {
     }
 }
 
+/// Whether a holder is, or was, a process of this machine.
+pub fn is_here(holder: &Holder) -> bool {
+    !holder.machine.is_empty() && holder.machine == machine()
+}
+
 /// Whether a holder is a process of this machine that lives.
 pub fn is_here_and_alive(holder: &Holder) -> bool {
-    !holder.machine.is_empty()
-        && holder.machine == machine()
-        && started(holder.pid) == Some(holder.process_started)
+    is_here(holder) && started(holder.pid) == Some(holder.process_started)
 }
 
 fn host() -> String {

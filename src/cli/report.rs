@@ -1,5 +1,6 @@
 //! `docmill report`: what a run came to, or has come to so far, from the sink alone.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,22 +87,30 @@ async fn read(store: &Arc<dyn Store>, run: &str) -> Result<Found, Fault> {
     let record: Value = serde_json::from_slice(&object.body)
         .map_err(|error| Fault::new(Exit::Refused, anyhow::Error::new(error).context(what)))?;
     let from = record["first_segment"].as_u64().unwrap_or_default();
-    let mut faults = std::collections::BTreeMap::new();
-    let log = ledger::read_run(&**store, run, from, |document| {
-        match document.state {
-            DocumentState::Failed | DocumentState::Partial => {
-                faults.insert(document.key, (document.state, document.reason.unwrap_or_default()));
-            }
-            DocumentState::Done | DocumentState::Skipped => {
-                faults.remove(&document.key);
-            }
-        };
+    let mut faults = BTreeMap::new();
+    let mut done = 0;
+    let log = ledger::read_run(&**store, run, from, |document| match document.state {
+        DocumentState::Failed | DocumentState::Partial => {
+            faults.insert(document.key, (document.state, document.reason.unwrap_or_default()));
+        }
+        DocumentState::Done | DocumentState::Skipped => {
+            done += 1;
+            faults.remove(&document.key);
+        }
     });
     let log = log.await.map_err(|error| ledger_fault(store, error))?;
     // The report has the last word; while there is none, the log has.
     let totals =
         if record["ended"] == "running" { log.progress.clone() } else { Some(record["totals"].clone()) };
-    let totals = totals.and_then(|totals| serde_json::from_value(totals).ok()).unwrap_or_default();
+    let mut totals: Totals =
+        totals.and_then(|totals| serde_json::from_value(totals).ok()).unwrap_or_default();
+    if record["ended"] == "running" {
+        // The sums are written every few seconds, the states of documents at once.
+        let count = |wanted| faults.values().filter(|(state, _)| *state == wanted).count() as u64;
+        (totals.partial, totals.failed) = (count(DocumentState::Partial), count(DocumentState::Failed));
+        totals.done = done;
+        totals.unfinished = totals.selected.saturating_sub(totals.ended());
+    }
     let faults = faults.into_iter().map(|(key, (state, reason))| (key, state, reason)).collect();
     Ok(Found { record, totals, log, faults })
 }
@@ -163,6 +172,9 @@ fn state(found: &Found) -> String {
     }
     match &found.log.holder {
         Some(holder) if process::is_here_and_alive(holder) => format!("running as process {}", holder.pid),
+        Some(holder) if process::is_here(holder) => {
+            format!("cut off (process {} is gone)", holder.pid)
+        }
         Some(holder) => {
             let ago = process::unix_seconds().saturating_sub(holder.seen);
             format!("cut off or running on {} (process {}), last seen {ago} s ago", holder.host, holder.pid)

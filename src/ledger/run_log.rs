@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::holder;
 use super::tail::scan;
 use super::{DocumentRecord, Holder, Intent, LedgerError, Record, ReplyKey};
 use crate::store::Store;
@@ -70,6 +71,9 @@ pub async fn read_run(
         }
     })
     .await?;
+    // The claim says when the run began, the file of the holder when it was seen last.
+    let seen = holder::read(store).await?.holder.filter(|holder| holder.run == run);
+    log.holder = seen.or(log.holder);
     log.unanswered = unanswered.into_values().collect();
     Ok(log)
 }

@@ -54,6 +54,20 @@ pub fn closing_table(totals: &Totals, elapsed: Duration) -> String {
             count(totals.retries),
         ),
     );
+    if totals.recalled > 0 {
+        let recalled = count(totals.recalled);
+        row("answered", format!("{recalled} more from the ledger, or by the answer to an equal call"));
+    }
+    if totals.repeated > 0 {
+        let repeated = count(totals.repeated);
+        row("repeated", format!("{repeated} calls that a run that was cut off may have paid for already"));
+    }
+    if totals.abandoned > 0 {
+        row(
+            "abandoned",
+            format!("{} calls were in flight when the time of grace was over", count(totals.abandoned)),
+        );
+    }
     row(
         "cost",
         format!("${:.6} (planned ${:.6}, at most ${:.6})", totals.cost(), planned.expected, planned.at_most),
