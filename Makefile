@@ -32,6 +32,7 @@ foreign: ## Run against another S3 server (moto) and under another client (boto3
 
 bench: ## Run the benchmarks (optimised build), then other tokenizers and chunkers on the same texts
 	$(CARGO) bench --locked
+	DOCMILL_SCENARIO_FIGURES=1 $(CARGO) test --locked --quiet --test main scenarios -- --nocapture
 	$(CARGO) bench --locked --quiet --bench text -- --export $(CURDIR)/$(PEERS)/texts
 	$(CARGO) run --locked --quiet --release --manifest-path benches/peers/Cargo.toml --target-dir $(PEERS)/build \
 		-- $(PEERS)/texts > $(PEERS)/rust.tsv

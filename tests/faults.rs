@@ -242,6 +242,7 @@ fn record(pipeline: &Pipeline) -> RunRecord {
         first_segment: 1,
         max_cost_usd: None,
         totals: Totals::default(),
+        pools: Vec::new(),
         documents: Vec::new(),
     }
 }

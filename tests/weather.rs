@@ -167,6 +167,38 @@ fn a_lost_acknowledgement_of_the_ledger_is_not_taken_for_another_run() {
 }
 
 #[test]
+fn credentials_that_expire_end_the_run_so_that_it_can_go_on() {
+    let text = "about = \"the session ends\"\n[[fault]]\nkind = \"expired-token\"\ncalls = [20, 60]\n";
+    let world = World::in_weather(&["inbox", "outbox"], scenario(text), documents);
+    let run = world.summarise("s3://inbox/", "s3://outbox/", &[]).expect(4);
+    assert!(run.stderr.contains("expired"), "{}", run.stderr);
+    let totals = run.totals();
+    assert!(totals["failed"] == 0 && totals["unfinished"].as_u64().unwrap() > 0, "{totals}");
+    // Renewed, after the calls that the fault hits.
+    let mut runs = 0;
+    while world.summarise("s3://inbox/", "s3://outbox/", &[]).code == 4 {
+        runs += 1;
+        assert!(runs < 60, "it never goes on");
+    }
+}
+
+#[test]
+fn quotas_that_the_account_tells_are_kept() {
+    let text = "about = \"a known quota\"\n[[pool]]\nname = \"micro\"\nmodels = [\"us.amazon.nova-micro-v1:0\"]\ntokens_per_minute = 3000000\n";
+    let world = World::in_weather(&["inbox", "outbox"], scenario(text), documents);
+    let mut command =
+        world.docmill(&["run", SUMMARISE, "--json", "--source", "s3://inbox/", "--sink", "s3://outbox/"]);
+    let run = Run::of(command.env("AWS_ENDPOINT_URL_SERVICE_QUOTAS", world.sandbox.url())).expect(0);
+    let pools = world.report("outbox")["pools"].clone();
+    assert_eq!(
+        (&pools[0]["source"], &pools[0]["throttled"]),
+        (&"asked".into(), &0.into()),
+        "{pools} {}",
+        run.stderr
+    );
+}
+
+#[test]
 fn interrupted_it_keeps_what_comes_within_the_grace_and_goes_on_later() {
     // Calls begin to answer and never end: only the grace ends the wait.
     let text = "about = \"some calls hang\"\n[latency]\nfirst_token_ms = 50\n[[fault]]\nkind = \"hang\"\ncalls = [20, 30]\n";

@@ -15,6 +15,8 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::domain::Usd;
+
 pub use date::{Date, ParseDateError};
 pub use estimate::TokenEstimate;
 pub use model::{Family, Kind, LongPrompt, Model, Price, Thinking};
@@ -73,7 +75,7 @@ impl CatalogError {
             CatalogError::ProfileOnly { profiles, .. } => {
                 Some(format!("name one of its inference profiles: {}", list(profiles)))
             }
-            CatalogError::Unpriced { .. } => Some("choose a model that has a price in the catalogue".to_owned()),
+            CatalogError::Unpriced { .. } => Some("state its price in `route.prices`, or choose a model that has one in the catalogue".to_owned()),
             CatalogError::OpaqueArn { .. } => {
                 Some("name the model or its system inference profile, e.g. `us.amazon.nova-lite-v1:0`".to_owned())
             }
@@ -105,6 +107,15 @@ impl Catalog {
             }
         }
         catalog
+    }
+
+    /// Gives the model `id` this price, cached tokens at that of input. False: there is no such model.
+    pub fn set_price(&mut self, id: &str, input: Usd, output: Usd) -> bool {
+        let Some(entry) = self.models.get_mut(id) else { return false };
+        entry.model.price = Price { input, output, cache_read: None, cache_write: None };
+        entry.model.long_prompt = None;
+        entry.priced = true;
+        true
     }
 
     /// All models, by id; those without a price are left out.

@@ -135,6 +135,7 @@ async fn start_record(job: &Job, aws: &Aws, run: String, first_segment: u64) -> 
         first_segment,
         max_cost_usd: job.pipeline.limits().max_cost,
         totals: Totals::default(),
+        pools: Vec::new(),
         documents: Vec::new(),
     };
     let written = job.sink.put(&record.key(), record.bytes(), "application/json").await;

@@ -78,7 +78,8 @@ pub struct PoolId(pub usize);
 pub struct LaneId(pub usize);
 
 /// Where a quota comes from, which decides how far it is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The user: a pipeline file or the command line. Never exceeded.
     Stated,

@@ -68,7 +68,7 @@ enum Brake {
 }
 
 /// What a pool did, for the report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PoolStatistics {
     pub name: String,
     pub source: Source,

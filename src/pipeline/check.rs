@@ -41,6 +41,8 @@ pub(super) fn build(
     checker.chunk();
     checker.places();
     checker.prompts();
+    let stated = checker.with_prices(catalog);
+    let catalog = stated.as_ref().unwrap_or(catalog);
     let candidates = checker.models("route.candidates", catalog, today);
     let fallback = checker.models("route.fallback", catalog, today);
     checker.capacity(&candidates);
@@ -180,6 +182,23 @@ impl Checker<'_> {
             let faults = self.prompts.add(key, &template, &place, self.text);
             self.found.extend(faults);
         }
+    }
+
+    /// The catalogue with the prices that the pipeline states, if it does.
+    fn with_prices(&mut self, catalog: &Catalog) -> Option<Catalog> {
+        let Some(Located { value: Value::Prices(prices), .. }) = self.get("route.prices") else {
+            return None;
+        };
+        let mut stated = catalog.clone();
+        let mut faults = Vec::new();
+        for (id, place, [input, output]) in prices {
+            if !stated.set_price(id, *input, *output) {
+                let message = format!("unknown model {}", quoted(id));
+                faults.push(Diagnostic::new(Code::UnknownModel, "route.prices", place, message));
+            }
+        }
+        self.found.extend(faults);
+        Some(stated)
     }
 
     /// The models of the key `path` that the catalogue knows, with their places.

@@ -28,6 +28,8 @@ pub(super) enum Value {
     Formats(Vec<(Pattern, Format)>),
     Models(Vec<(String, Place)>),
     Quotas(Vec<(String, Place, Quota)>),
+    /// Of a token: input, output.
+    Prices(Vec<(String, Place, [Usd; 2])>),
     Meaning(Meaning),
     Meanings(Vec<Meaning>),
 }
@@ -65,6 +67,7 @@ impl Converter<'_> {
             Kind::Formats => self.formats(value).map(Value::Formats),
             Kind::Models => self.models(value).map(Value::Models),
             Kind::Quotas => self.quotas(value).map(Value::Quotas),
+            Kind::Prices => self.prices(value).map(Value::Prices),
             Kind::Choice(choices) => {
                 let name = self.string(value, "a string")?;
                 self.choice(choices, name, self.place).map(Value::Meaning)
@@ -345,6 +348,48 @@ impl Converter<'_> {
             quotas.push((id.get_ref().to_string(), self.inside(id.span()), quota));
         }
         Some(quotas)
+    }
+
+    fn prices(&mut self, value: &DeValue<'_>) -> Option<Vec<(String, Place, [Usd; 2])>> {
+        const WANTED: &str = "a table such as { \"MODEL ID\" = { input = \"0.50\", output = \"1.50\" } }";
+        const MILLION: u64 = 1_000_000;
+        let Some(table) = value.as_table() else {
+            self.wrong_type(self.place, WANTED, value);
+            return None;
+        };
+        let mut prices = Vec::new();
+        for (id, figures) in table.iter() {
+            let Some(figures) = figures.get_ref().as_table() else {
+                self.wrong_type(&self.inside(figures.span()), WANTED, figures.get_ref());
+                continue;
+            };
+            let mut price = [None, None];
+            for (name, figure) in figures.iter() {
+                let slot = match name.get_ref().as_ref() {
+                    "input" => &mut price[0],
+                    "output" => &mut price[1],
+                    other => {
+                        self.unknown_name(other, &self.inside(name.span()), &["input", "output"]);
+                        continue;
+                    }
+                };
+                // Rounded up: a budget must not be passed by what was cut off.
+                let per_token = |million: Usd| Usd::from_pico(million.pico().div_ceil(MILLION));
+                *slot = self.money(figure.get_ref()).map(per_token);
+            }
+            match price {
+                [Some(input), Some(output)] => {
+                    prices.push((id.get_ref().to_string(), self.inside(id.span()), [input, output]));
+                }
+                _ => self.fault(
+                    Code::BadValue,
+                    &self.inside(id.span()),
+                    format!("the price of {} needs `input` and `output`", quoted(id.get_ref())),
+                    "in US dollars for a million tokens: { input = \"0.50\", output = \"1.50\" }",
+                ),
+            }
+        }
+        Some(prices)
     }
 
     fn models(&mut self, value: &DeValue<'_>) -> Option<Vec<(String, Place)>> {

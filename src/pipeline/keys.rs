@@ -58,6 +58,8 @@ pub(super) enum Kind {
     Models,
     /// A table of model ids and their quotas.
     Quotas,
+    /// A table of model ids and their prices for a million tokens.
+    Prices,
     Choice(&'static [Choice]),
     /// An array of different choices, at least one.
     Choices(&'static [Choice]),
@@ -160,6 +162,7 @@ pub(super) static KEYS: &[Key] = &[
     key("chunk.encoding", Kind::Choice(ENCODINGS), Need::Defaulted),
     key("route.candidates", Kind::Models, Need::Required),
     key("route.fallback", Kind::Models, Need::Optional),
+    key("route.prices", Kind::Prices, Need::Optional),
     key("map.task", Kind::Choice(TASKS), Need::Defaulted),
     key("map.system", Kind::Template { required: false }, Need::Defaulted),
     key("map.prompt", Kind::Template { required: true }, Need::Defaulted),

@@ -159,7 +159,8 @@ fn wants_text(kind: Kind) -> bool {
     match kind {
         Kind::Line | Kind::Template { .. } | Kind::Location | Kind::Choice(_) | Kind::Duration => true,
         Kind::Version | Kind::Count { .. } | Kind::Bytes | Kind::Money | Kind::Thousandths => false,
-        Kind::Globs { .. } | Kind::Formats | Kind::Models | Kind::Quotas | Kind::Choices(_) => false,
+        Kind::Globs { .. } | Kind::Formats | Kind::Models | Kind::Quotas | Kind::Prices => false,
+        Kind::Choices(_) => false,
     }
 }
 

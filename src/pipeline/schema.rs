@@ -95,6 +95,15 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Models => {
             json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true })
         }
+        Kind::Prices => {
+            let amount = kind_schema(Kind::Money);
+            let figures = json!({ "input": amount, "output": amount });
+            let required = json!(["input", "output"]);
+            let price = json!({
+                "type": "object", "additionalProperties": false, "properties": figures, "required": required,
+            });
+            json!({ "type": "object", "additionalProperties": price })
+        }
         Kind::Quotas => {
             let limit = json!({ "type": "integer", "minimum": 0 });
             let limits = json!({

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::dispatch::PoolStatistics;
 use crate::domain::{Event, Totals};
 
 const SCHEMA: &str = "docmill.run/1";
@@ -31,6 +32,8 @@ pub struct RunRecord {
     pub first_segment: u64,
     pub max_cost_usd: Option<crate::domain::Usd>,
     pub totals: Totals,
+    /// How the quotas were used, once the run has ended.
+    pub pools: Vec<PoolStatistics>,
     /// Objects with the states of the documents, in the order in which they ended.
     pub documents: Vec<String>,
 }

@@ -423,6 +423,7 @@ impl Loop<'_> {
         self.record.ended = ended.name().to_owned();
         self.record.seconds = Some(self.began.elapsed().as_secs());
         self.record.totals = self.totals.clone();
+        self.record.pools = self.dispatcher.statistics();
         let (report_key, run) = (self.record.key(), self.record.run.clone());
         let written = self.job.sink.put(&report_key, self.record.bytes(), "application/json").await;
         self.take(Done::Report(written));
