@@ -13,7 +13,7 @@ use aws_config::SdkConfig;
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
-use aws_sdk_bedrockruntime::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_bedrockruntime::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig, Token};
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_bedrockruntime::operation::converse::ConverseOutput;
 use aws_sdk_bedrockruntime::operation::converse_stream::{ConverseStreamError, ConverseStreamOutput};
@@ -21,7 +21,7 @@ use aws_sdk_bedrockruntime::types::{
     ContentBlock, ContentBlockDelta, ConversationRole, ConverseStreamOutput as StreamEvent,
     InferenceConfiguration, Message, StopReason as WireStopReason, SystemContentBlock, TokenUsage,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::{classify, classify_in_stream, failure, withhold};
 use super::{chain, is_expired};
@@ -54,6 +54,8 @@ pub struct Bedrock {
     /// For messages.
     endpoint: String,
     idle: Duration,
+    /// No stream goes on for longer, however lively: an hour where `limits.call_timeout` is five minutes.
+    longest: Duration,
     /// Models that are asked for whole answers.
     unstreamed: RwLock<BTreeSet<String>>,
 }
@@ -71,6 +73,7 @@ impl Bedrock {
         http_client: Option<SharedHttpClient>,
         timeouts: CallTimeouts,
         unstreamed: BTreeSet<String>,
+        api_key: Option<&str>,
     ) -> Self {
         let limits = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -88,12 +91,16 @@ impl Bedrock {
         if let Some(client) = http_client {
             builder.set_http_client(Some(client));
         }
+        if let Some(key) = api_key {
+            builder = builder.bearer_token(Token::new(key, None));
+        }
         let region = config.region().map_or("", |region| region.as_ref());
         let endpoint = endpoint.map_or_else(|| format!("Bedrock in {region}"), str::to_owned);
         Bedrock {
             client: RwLock::new(Client::from_conf(builder.build())),
             endpoint,
             idle: timeouts.idle.min(timeouts.call),
+            longest: timeouts.call.saturating_mul(12),
             unstreamed: RwLock::new(unstreamed),
         }
     }
@@ -124,28 +131,35 @@ impl Bedrock {
 
     async fn streamed(&self, request: Request) -> Streamed {
         let Request { model, message, inference, system } = request;
+        let max_tokens = inference.max_tokens().unwrap_or_default();
         let sent = self.client().converse_stream().model_id(model).messages(message);
         match sent.inference_config(inference).set_system(system).send().await {
-            Ok(output) => Streamed::Outcome(self.collect(output).await),
+            Ok(output) => Streamed::Outcome(self.collect(output, max_tokens).await),
             Err(error) if is_streaming_refused(&error) => Streamed::NotOpen,
             Err(error) => Streamed::Outcome(Err(self.failed(&error))),
         }
     }
 
     /// Takes a stream in, event by event.
-    async fn collect(&self, mut output: ConverseStreamOutput) -> Result<Reply, Failure> {
+    async fn collect(&self, mut output: ConverseStreamOutput, max_tokens: i32) -> Result<Reply, Failure> {
+        // No vocabulary in use has tokens of as many bytes on average: more is no answer but a leak.
+        let bytes_max = usize::try_from(max_tokens).unwrap_or_default().saturating_mul(64).max(1 << 16);
+        let (mut alive, ends) = (Instant::now(), Instant::now() + self.longest);
         let broken = |what: String| failure(FailureClass::Broken, what);
         let (mut text, mut stop, mut usage) = (String::new(), None, None);
         loop {
-            let event = match timeout(self.idle, output.stream.recv()).await {
+            let until = (alive + self.idle).min(ends);
+            let event = match timeout_at(until, output.stream.recv()).await {
                 Ok(Ok(Some(event))) => event,
                 // Complete, whatever became of the connection after that.
                 _ if stop.is_some() && usage.is_some() => break,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(classify_in_stream(&error)),
                 Err(_) => {
-                    let message =
-                        format!("the stream was silent for {} s (limits.idle_timeout)", self.idle.as_secs());
+                    let message = format!(
+                        "the stream brought no text for {} s (limits.idle_timeout)",
+                        self.idle.as_secs()
+                    );
                     return Err(failure(FailureClass::Timeout, message));
                 }
             };
@@ -154,6 +168,10 @@ impl Bedrock {
                     // Reasoning has deltas of its own kind, which are no part of the answer.
                     if let Some(ContentBlockDelta::Text(delta)) = event.delta() {
                         text.push_str(delta);
+                    }
+                    alive = Instant::now();
+                    if text.len() > bytes_max {
+                        return Err(broken("the answer is far longer than max_tokens allows".to_owned()));
                     }
                 }
                 StreamEvent::MessageStop(event) => stop = Some(stop_reason(event.stop_reason())?),

@@ -44,6 +44,8 @@ pub struct Settings {
     pub quotas_endpoint: Option<String>,
     /// Access key and secret key to use instead of the chain: those of the embedded sandbox.
     pub static_credentials: Option<(String, String)>,
+    /// Takes the place of `AWS_BEARER_TOKEN_BEDROCK`, which the SDK would otherwise send to the embedded sandbox.
+    pub api_key: Option<String>,
     /// `AWS_BEARER_TOKEN_BEDROCK` is set: Bedrock needs no other credentials.
     pub bearer_token: bool,
     /// Longest waits for an answer of a model.
@@ -165,7 +167,8 @@ impl Aws {
     pub fn bedrock(&self, unstreamed: BTreeSet<String>) -> Bedrock {
         let endpoint = self.settings.bedrock_endpoint.as_deref().or(self.config.endpoint_url());
         let timeouts = self.settings.call_timeouts;
-        Bedrock::new(&self.config, endpoint, direct_client(endpoint), timeouts, unstreamed)
+        let api_key = self.settings.api_key.as_deref();
+        Bedrock::new(&self.config, endpoint, direct_client(endpoint), timeouts, unstreamed, api_key)
     }
 }
 

@@ -265,7 +265,7 @@ mod tests {
             (
                 "us.twelvelabs.pegasus-1-5-v1:0",
                 "no price is known for model `us.twelvelabs.pegasus-1-5-v1:0`, so a budget could not be kept",
-                "choose a model that has a price in the catalogue",
+                "state its price in `route.prices`, or choose a model that has one in the catalogue",
             ),
             (
                 "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123",

@@ -5,10 +5,24 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::args::{LedgerVerb, Output};
-use super::session::{ledger_fault, open_sink, take_ledger};
+use super::session::{ledger_fault, open_sink, store_fault, take_ledger};
 use super::{Exit, Fault, process};
 use crate::ledger;
 use crate::report::count;
+use crate::store::Store;
+
+/// A name that was mistyped must not be found whole, let alone be made.
+async fn require_ledger(store: &dyn Store) -> Result<(), Fault> {
+    let none = || {
+        let fault = Fault::new(Exit::Refused, anyhow::anyhow!("there is no ledger in {}", store.describe()));
+        fault.hint("give the sink of a pipeline that has run")
+    };
+    let log = store
+        .list_after("_docmill/ledger/log/", None)
+        .await
+        .map_err(|error| store_fault(&format!("can not look for a ledger in {}", store.describe()), error))?;
+    if log.objects.is_empty() { Err(none()) } else { Ok(()) }
+}
 
 pub fn ledger(command: &LedgerVerb, output: &Output) -> Result<Exit, Fault> {
     let place = match command {
@@ -17,6 +31,7 @@ pub fn ledger(command: &LedgerVerb, output: &Output) -> Result<Exit, Fault> {
     };
     super::run::runtime()?.block_on(async {
         let (store, sandbox) = open_sink(place).await?;
+        require_ledger(&*store).await?;
         let fault = |error| ledger_fault(&store, error);
         let mut out = io::stdout();
         let exit = match command {

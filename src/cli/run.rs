@@ -115,7 +115,8 @@ fn run_name() -> String {
     let started = now();
     let compact: String =
         started.split('.').next().unwrap_or_default().chars().filter(|c| !"-:Z".contains(*c)).collect();
-    format!("{compact}Z-{:04x}", process::random() & 0xffff)
+    let millis = process::unix_time().subsec_millis();
+    format!("{compact}{millis:03}Z-{:04x}", process::random() & 0xffff)
 }
 
 /// Writes the record of the run into the sink: a sink that can not be written to is found before money is spent.

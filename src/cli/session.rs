@@ -100,6 +100,7 @@ fn settings_from_environment() -> Settings {
         bedrock_endpoint: endpoint("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         quotas_endpoint: variable("AWS_ENDPOINT_URL_SERVICE_QUOTAS").filter(|_| !ignored),
         static_credentials: None,
+        api_key: None,
         bearer_token: variable("AWS_BEARER_TOKEN_BEDROCK").is_some(),
         call_timeouts: CallTimeouts::default(),
     }
@@ -152,6 +153,7 @@ async fn sandboxed(
     settings.s3_endpoint = Some(started.url());
     settings.bedrock_endpoint = Some(started.url());
     settings.quotas_endpoint = Some(started.url());
+    settings.api_key = settings.bearer_token.then(|| secret_key.clone());
     settings.static_credentials = Some((access_key, secret_key));
     settings.bearer_token = false;
     Ok(started)

@@ -20,6 +20,10 @@ const FIRST_RATE: f64 = 60_000_000.0;
 /// A hold lasts as long as so many calls take at the rate: a bucket that is nearly empty refuses at random.
 const CUSHION_CALLS: f64 = 6.0;
 const CUT_PAUSE_MS: u64 = 10_000;
+/// A quota that is used up throttles in swarms. While nothing is known of one, fewer throttles than this among the last 16
+/// calls are a busy host of the service: worth a moment, not a lower rate.
+const SWARM: u32 = 6;
+const STRAY_HOLD_MS: u64 = 200;
 /// A day's quota comes back at a time nobody tells; one call an hour asks.
 const PARK_MS: u64 = 3_600_000;
 /// A quota that held calls back within this time is one that binds.
@@ -106,6 +110,8 @@ pub(super) struct Pool {
     parked: Option<(u64, String)>,
     brake: Brake,
     token_bound_ms: Option<u64>,
+    /// Which of the last 16 calls that came back were throttled, as bits.
+    recent: u16,
     counts: Counts,
 }
 
@@ -144,6 +150,7 @@ impl Pool {
             parked: None,
             brake: Brake::None,
             token_bound_ms: None,
+            recent: 0,
             counts: Counts::default(),
             settings,
         }
@@ -272,6 +279,7 @@ impl Pool {
         self.hold.answered(charge.number, charge.sent_ms);
         self.window.answered(now_ms, now_ms - charge.sent_ms, output_tokens, was_full);
         self.counts.answered += 1;
+        self.recent <<= 1;
         self.counts.settled_tokens += actual;
         self.counts.last_ms = now_ms;
         self.book(now_ms, charge, actual);
@@ -305,12 +313,18 @@ impl Pool {
         self.requests.level += 1.0;
         self.fail(now_ms, charge, false);
         self.hold.wish(now_ms, retry_after_ms);
+        self.recent = self.recent << 1 | 1;
         let is_trial = match self.hold.refused(now_ms, charge.sent_ms) {
             Refusal::Old => return Throttle::Held { wait_ms: self.hold.until_ms.saturating_sub(now_ms) },
             Refusal::Over => return Throttle::Over,
             Refusal::OfTrial => true,
             Refusal::New => false,
         };
+        if !is_trial && self.rate.is_slow_start() && self.recent.count_ones() < SWARM {
+            self.hold.until_ms =
+                self.hold.until_ms.max(now_ms + STRAY_HOLD_MS / 2 + rng.below(STRAY_HOLD_MS));
+            return Throttle::Held { wait_ms: self.hold.until_ms - now_ms };
+        }
         // Once for all throttles that have one cause: what a cut changes shows after some time only.
         if !is_trial && self.cut_ms.is_none_or(|cut_ms| now_ms >= cut_ms + CUT_PAUSE_MS) {
             self.cut_ms = Some(now_ms);

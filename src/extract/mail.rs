@@ -56,8 +56,11 @@ fn messages(bytes: &[u8]) -> Vec<Vec<u8>> {
         after_blank = line.trim_ascii().is_empty();
         let quotes = line.iter().take_while(|&&byte| byte == b'>').count();
         let line = if quotes > 0 && line[quotes..].starts_with(b"From ") { &line[1..] } else { line };
-        if let Some(message) = messages.last_mut() {
-            message.extend_from_slice(line);
+        match messages.last_mut() {
+            Some(message) => message.extend_from_slice(line),
+            // The first envelope line is missing; what stands there is a message all the same.
+            None if line.trim_ascii().is_empty() => {}
+            None => messages.push(line.to_vec()),
         }
     }
     messages
@@ -79,7 +82,14 @@ fn write(text: &mut Assembly, message: &Message<'_>, door: &Door<'_>) -> Result<
         headers.push_str(&format!("Subject: {}\n", subject.trim()));
     }
     text.push(&headers)?;
-    for part in message.text_bodies() {
+    if is_cut_off(message) {
+        text.gap("the message is cut off: its last part has no end; upload it again");
+    }
+    let is_blank = |part: &&MessagePart<'_>| part.text_contents().is_none_or(|text| text.trim().is_empty());
+    let plain: Vec<&MessagePart<'_>> = message.text_bodies().collect();
+    // Some programs write an empty plain version beside the real one.
+    let bodies = if plain.iter().all(is_blank) { message.html_bodies().collect() } else { plain };
+    for part in bodies {
         match &part.body {
             PartType::Text(body) => text.block(&body.replace("\r\n", "\n"))?,
             PartType::Html(body) => text.block(&html::markdown(body))?,
@@ -98,6 +108,15 @@ fn write(text: &mut Assembly, message: &Message<'_>, door: &Door<'_>) -> Result<
         text.warn(format!("{pictures} pictures within messages were left out"));
     }
     Ok(())
+}
+
+/// A multipart message ends with its boundary and two more dashes (RFC 2046, 5.1.1).
+fn is_cut_off(message: &Message<'_>) -> bool {
+    let boundary = message.content_type().and_then(|kind| kind.attribute("boundary"));
+    boundary.is_some_and(|boundary| {
+        let end = format!("--{boundary}--");
+        !message.raw_message().windows(end.len()).any(|window| window == end.as_bytes())
+    })
 }
 
 fn attachment(text: &mut Assembly, part: &MessagePart<'_>, door: &Door<'_>) -> Result<(), ExtractError> {
@@ -139,6 +158,7 @@ mod tests {
     fn a_mailbox_is_cut_at_its_envelope_lines() {
         let bytes = b"From a Mon\nSubject: 1\n\nFrom here on.\n>From quoted\n\nFrom b Tue\nSubject: 2\n\nx\n";
         let messages = messages(bytes);
+        assert_eq!(super::messages(b"Subject: 0\n\nx\n\nFrom a Mon\nSubject: 1\n\ny\n").len(), 2);
         assert_eq!(messages.len(), 3, "an unprotected From after a blank line is an envelope line");
         assert_eq!(messages[1], b">From quoted\n\n".strip_prefix(b">").expect("a quote").to_vec());
     }

@@ -65,7 +65,11 @@ pub async fn read_run(
                 }
                 Record::Document(document) => each(document),
                 Record::Progress { totals, .. } => log.progress = Some(totals),
-                Record::Closed { ended } => log.closed = Some(ended),
+                // All calls are accounted for; what was announced ahead was never sent.
+                Record::Closed { ended } => {
+                    log.closed = Some(ended);
+                    unanswered.clear();
+                }
                 Record::Forget { .. } => {}
             }
         }

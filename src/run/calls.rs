@@ -7,7 +7,7 @@ use super::conductor::{Done, Loop};
 use super::document::Origin;
 use super::journal::{Answered, paid_reply};
 use super::write::Unwritten;
-use super::{Ended, with_causes, write};
+use super::{Ended, Redo, with_causes, write};
 use crate::dispatch::{Failure, Finished, LaneId, Need, Sending, Ticket};
 use crate::domain::{Call, CallId, DocumentState, Event, Reply, Stage, StopReason, Usage, Usd};
 use crate::ledger::{self, LedgerError, PaidReply, ReplyKey};
@@ -60,7 +60,8 @@ impl Loop<'_> {
             return;
         }
         let document = &self.documents[&ticket.document];
-        if self.job.redo.buys_anew(&document.key) || !self.journal.reader.may_hold(key) {
+        let is_anew = self.job.redo.buys_anew(&document.key) && !self.journal.is_own(key);
+        if is_anew || !self.journal.reader.may_hold(key) {
             return self.queue(ticket, false);
         }
         let reader = self.journal.reader.clone();
@@ -209,6 +210,9 @@ impl Loop<'_> {
         let Answered { ticket, key, reply, model, max_tokens, cost, attempts, latency_ms } = answered;
         let id = ticket.call();
         let repeated = self.journal.is_repeated(key);
+        if self.job.redo != Redo::default() {
+            self.journal.remember(key);
+        }
         let others = self.journal.settle(ticket);
         let document = self.documents.get_mut(&ticket.document);
         let document = document.expect("a document stays until its last call is finished");

@@ -27,6 +27,8 @@ const PREPARING_MAX: usize = 4;
 const BYTES_MAX: u64 = 64 << 20;
 /// After so long without anything finishing, whoever watches is told.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Calls in flight at the deadline are paid for; they may take so long to end.
+const DEADLINE_GRACE: Duration = Duration::from_mins(10);
 /// So many results in a row could not be written: going on would buy answers to lose them.
 const WRITE_FAILURES_MAX: u32 = 3;
 
@@ -133,7 +135,7 @@ pub async fn run(
         next_document: 0,
         write_failures: 0,
         ended: None,
-        fingerprint: job.pipeline.fingerprint(),
+        fingerprint: job.state_fingerprint(),
         job,
     };
     this.emit(Event::RunStarted {
@@ -159,7 +161,10 @@ pub async fn run(
         }
         tokio::select! {
             Some(done) = this.tasks.join_next() => {
-                silent_until = Instant::now() + SILENCE;
+                // That the run says it is alive is no progress.
+                if !matches!(done, Ok(Done::Beat(_))) {
+                    silent_until = Instant::now() + SILENCE;
+                }
                 this.joined(done);
             }
             Some(done) = this.attempts.join_next() => {
@@ -176,8 +181,12 @@ pub async fn run(
                 beat_at = Instant::now() + BEAT;
                 this.beat();
             }
-            () = sleep_until(deadline), if this.ended.is_none() => this.stop(Ended::Deadline),
-            Ok(()) = stop.changed(), if this.ended.is_none() => {
+            () = sleep_until(deadline), if this.ended.is_none() => {
+                this.stop(Ended::Deadline);
+                grace_until = Some(Instant::now() + DEADLINE_GRACE.max(grace));
+            }
+            // Whatever the run is ending for, a signal ends the waiting.
+            Ok(()) = stop.changed() => {
                 this.stop(Ended::Interrupted);
                 grace_until = Some(Instant::now() + grace);
             }
@@ -310,8 +319,8 @@ impl Loop<'_> {
                 let intake::Sorted { documents, unchanged, given_up, excluded, last } = page;
                 let listed = documents.len() as u64 + unchanged + given_up.len() as u64;
                 self.emit(Event::Listed { documents: listed, excluded, unchanged, last });
-                for (key, reason) in given_up {
-                    let (state, cost) = (DocumentState::Skipped, Usd::ZERO);
+                for (key, state, reason) in given_up {
+                    let cost = Usd::ZERO;
                     let (reason, outputs) = (Some(reason), Vec::new());
                     self.emit(Event::DocumentFinished { key, state, reason, outputs, cost });
                 }

@@ -24,8 +24,8 @@ pub(super) struct Sorted {
     pub documents: Vec<Origin>,
     /// As they were when their result was written.
     pub unchanged: u64,
-    /// Unchanged too, and failed too often: key and reason.
-    pub given_up: Vec<(String, String)>,
+    /// Unchanged too, and failed too often: key, state and reason.
+    pub given_up: Vec<(String, DocumentState, String)>,
     pub excluded: u64,
     pub last: bool,
 }
@@ -40,7 +40,7 @@ pub enum IntakeError {
 
 impl Intake {
     pub fn new(source: Source, job: Arc<Job>, states: States) -> Self {
-        let fingerprint = job.pipeline.fingerprint();
+        let fingerprint = job.state_fingerprint();
         Intake { source, states, job, fingerprint }
     }
 
@@ -55,7 +55,7 @@ impl Intake {
                     sorted.documents.push(Origin { meta, failures, outputs });
                 }
                 Todo::Unchanged => sorted.unchanged += 1,
-                Todo::GivenUp { reason } => sorted.given_up.push((meta.key, reason)),
+                Todo::GivenUp { state, reason } => sorted.given_up.push((meta.key, state, reason)),
             }
         }
         Ok(sorted)
@@ -66,7 +66,7 @@ impl Intake {
 enum Todo {
     Do { failures: u32 },
     Unchanged,
-    GivenUp { reason: String },
+    GivenUp { state: DocumentState, reason: String },
 }
 
 fn todo(meta: &ObjectMeta, state: Option<&DocumentRecord>, fingerprint: &str, job: &Job) -> Todo {
@@ -76,7 +76,13 @@ fn todo(meta: &ObjectMeta, state: Option<&DocumentRecord>, fingerprint: &str, jo
     };
     // Without an entity tag nobody knows whether it is the same.
     let same_version = meta.etag.is_some() && meta.etag == state.etag && meta.size == state.size;
-    if !same_version || state.fingerprint != fingerprint {
+    // What was done is only looked at for what makes results; what failed may succeed under other limits as well.
+    let results = |fingerprint: &str| fingerprint.split('-').next().map(str::to_owned);
+    let is_same = match state.state {
+        DocumentState::Done | DocumentState::Skipped => results(&state.fingerprint) == results(fingerprint),
+        DocumentState::Failed | DocumentState::Partial => state.fingerprint == fingerprint,
+    };
+    if !same_version || !is_same {
         return Todo::Do { failures: 0 };
     }
     let runs = job.pipeline.limits().max_runs_per_document;
@@ -92,7 +98,7 @@ fn todo(meta: &ObjectMeta, state: Option<&DocumentRecord>, fingerprint: &str, jo
                 "{name} in {} runs and unchanged since (--retry-failed tries again): {why}",
                 state.attempts
             );
-            Todo::GivenUp { reason }
+            Todo::GivenUp { state: state.state, reason }
         }
     }
 }

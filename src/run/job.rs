@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::intake::{Intake, IntakeError};
 use super::prepare::{PrepareError, Prepared, prepare};
@@ -61,6 +63,18 @@ impl Redo {
 }
 
 impl Job {
+    /// What the ledger remembers a document's state under: what makes its result, and after a dash what else may make a
+    /// failed one succeed.
+    pub fn state_fingerprint(&self) -> String {
+        let limits = self.pipeline.limits();
+        let fallback: Vec<&str> =
+            self.pipeline.route().fallback.iter().map(|model| model.id.as_str()).collect();
+        let results = json!([self.pipeline.fingerprint(), self.pipeline.sink().formats]);
+        let chances = json!([fallback, limits.cut_answers, limits.max_cost_per_document]);
+        let hash = |value: Value| hex::encode(&Sha256::digest(value.to_string())[..16]);
+        format!("{}-{}", hash(results), hash(chances))
+    }
+
     /// The ids of the models that can not stream.
     pub fn unstreamed(&self) -> BTreeSet<String> {
         let routes = [Stage::Map, Stage::Merge].into_iter().flat_map(|stage| self.routes.of(stage));

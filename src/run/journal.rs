@@ -68,6 +68,8 @@ pub(super) struct Journal {
     /// Requests that are being asked, and the calls that wait for the same answer.
     asked: BTreeMap<ReplyKey, Vec<Ticket>>,
     keys: BTreeMap<Ticket, ReplyKey>,
+    /// Answers of this run, where those of earlier ones are not to be used.
+    own: BTreeSet<ReplyKey>,
 }
 
 impl Journal {
@@ -87,6 +89,7 @@ impl Journal {
             unanswered: unanswered.into_iter().collect(),
             asked: BTreeMap::new(),
             keys: BTreeMap::new(),
+            own: BTreeSet::new(),
         }
     }
 
@@ -98,6 +101,15 @@ impl Journal {
     fn append_then(&mut self, record: Record, after: After) {
         self.append(record);
         self.open.push(after);
+    }
+
+    /// Whether the answer was bought in this run.
+    pub fn is_own(&self, key: ReplyKey) -> bool {
+        self.own.contains(&key)
+    }
+
+    pub fn remember(&mut self, key: ReplyKey) {
+        self.own.insert(key);
     }
 
     pub fn key_of(&self, ticket: Ticket) -> Option<ReplyKey> {
@@ -262,8 +274,16 @@ impl Loop<'_> {
             return;
         }
         self.journal.is_lost = true;
-        self.journal.open.clear();
-        self.journal.sealed.clear();
+        let open = std::mem::take(&mut self.journal.open);
+        let unkept: Vec<After> = std::mem::take(&mut self.journal.sealed).into_iter().chain(open).collect();
+        // Paid for, and not to be used: the books say so.
+        for after in unkept {
+            let After::Answered(answered) = after else { continue };
+            let Some(document) = self.documents.get(&answered.ticket.document) else { continue };
+            let (key, call) = (document.key.clone(), answered.ticket.call());
+            let (model, maybe_billed) = (answered.model, answered.cost);
+            self.emit(Event::CallAbandoned { key, call, model, maybe_billed });
+        }
         let ended = match error {
             LedgerError::Fenced { by } => Ended::Fenced(by.to_string()),
             error => Ended::Refused(format!("the ledger can not be written: {}", with_causes(&error))),
