@@ -32,8 +32,8 @@ use tokio::task::JoinSet;
 
 const PIPELINE: &str = r#"
 version = 1
-source.uri = "s3://in/"
-sink.uri = "s3://out/"
+source.uri = "s3://inbox/"
+sink.uri = "s3://outbox/"
 route.candidates = ["us.amazon.nova-micro-v1:0"]
 "#;
 
