@@ -362,7 +362,7 @@ fn a_bucket_that_may_not_be_written_is_found_before_money_is_spent() {
         run,
         &[
             "can not write to the sink s3://read-only/out/",
-            "the identity needs s3:",
+            "the identity needs s3:GetObject",
             "AccessDenied: Access Denied",
         ],
     );

@@ -22,7 +22,7 @@ const CUSHION_CALLS: f64 = 6.0;
 const CUT_PAUSE_MS: u64 = 10_000;
 /// A quota that is used up throttles in swarms. While nothing is known of one, fewer throttles than this among the last 16
 /// calls are a busy host of the service: worth a moment, not a lower rate.
-const SWARM: u32 = 6;
+const SWARM: u32 = 2;
 const STRAY_HOLD_MS: u64 = 200;
 /// A day's quota comes back at a time nobody tells; one call an hour asks.
 const PARK_MS: u64 = 3_600_000;

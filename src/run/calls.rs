@@ -164,8 +164,8 @@ impl Loop<'_> {
         match (finished, paid) {
             (Finished::Reply { attempts, .. }, Some(paid)) => self.keep_answer(Answered { attempts, ..paid }),
             (finished, paid) => {
-                // It was paid for, and a part of it may be all that can be had. An answer without text is not worth it.
-                if let Some(paid) = paid.filter(|paid| !paid.reply.text.trim().is_empty()) {
+                // A run that dies here need not buy the cut answer again. A refusal is not kept: another model may answer.
+                if let Some(paid) = paid.filter(|paid| paid.reply.stop == StopReason::MaxTokens) {
                     self.keep_useless(paid_reply(&paid));
                 }
                 self.finished(ticket, finished);

@@ -300,7 +300,7 @@ impl Loop<'_> {
         }
     }
 
-    /// The last records of the run. `is_accounted`: all its calls are answered for.
+    /// The last records of the run.
     pub(super) async fn close_ledger(&mut self) {
         if self.journal.is_lost {
             return;
