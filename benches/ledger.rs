@@ -80,6 +80,7 @@ fn reply(n: u64) -> PaidReply {
         user: n.to_string(),
         max_tokens: 500,
         temperature_milli: Some(0),
+        ..Call::default()
     };
     PaidReply {
         key: ReplyKey::of(&call),

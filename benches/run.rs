@@ -108,6 +108,7 @@ async fn bare(calls: u32, in_flight: usize, latency: Duration) -> f64 {
                 user: text(i),
                 max_tokens: 500,
                 temperature_milli: None,
+                ..Call::default()
             };
             bedrock.converse(&call).await.expect("the sandbox answers");
         });
@@ -144,6 +145,7 @@ async fn whole(documents: u32, in_flight: usize, latency: Duration) -> f64 {
         source: source.clone(),
         sink: sink.clone(),
         source_in_sink: None,
+        stream_above_bytes: docmill::run::STREAM_ABOVE_BYTES,
         backoff_ms: BACKOFF_MS,
         seed: 1,
         quotas: BTreeMap::new(),

@@ -43,7 +43,7 @@ impl<F: Fn(&Call, usize) -> Result<Reply, Failure> + Send + Sync> Model for Scri
     }
 }
 
-fn answer(text: &str) -> Result<Reply, Failure> {
+pub fn answer(text: &str) -> Result<Reply, Failure> {
     stopped(text, StopReason::EndTurn)
 }
 
@@ -57,16 +57,19 @@ fn fails(class: FailureClass) -> Result<Reply, Failure> {
 }
 
 /// A store in which chosen keys misbehave.
-struct Faulty {
-    inner: Memory,
+pub struct Faulty {
+    pub inner: Memory,
     vanished: &'static str,
     stale: &'static str,
     unwritable: &'static str,
+    /// Ranges that can be read before the object is gone.
+    pub ranges: AtomicUsize,
 }
 
 impl Faulty {
     fn new() -> Self {
-        Faulty { inner: Memory::new(7), vanished: "-", stale: "-", unwritable: "-" }
+        let ranges = AtomicUsize::new(usize::MAX);
+        Faulty { inner: Memory::new(7), vanished: "-", stale: "-", unwritable: "-", ranges }
     }
 
     /// docmill's own state can always be written.
@@ -116,8 +119,17 @@ impl Store for Faulty {
         self.inner.list_after(prefix, after).await
     }
 
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.inner.get_range(key, range).await
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let left = self.ranges.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => self.inner.get_range(key, range, if_match).await,
+            Err(_) => Err(StoreError::NotFound { key: key.to_owned() }),
+        }
     }
 
     async fn put_if_match(
@@ -142,14 +154,16 @@ fn pipeline(sets: &[&str]) -> Pipeline {
     pipeline::parse(&bytes, "summarise.toml", &overrides, Catalog::builtin(), today).unwrap()
 }
 
-struct World {
-    source: Arc<Faulty>,
+pub struct World {
+    pub source: Arc<Faulty>,
     sink: Arc<Faulty>,
     events: Vec<Event>,
+    /// As in [`Job`].
+    pub stream_above_bytes: u64,
 }
 
 impl World {
-    async fn new(documents: &[(&str, String)]) -> World {
+    pub async fn new(documents: &[(&str, String)]) -> World {
         World::with(Faulty::new(), Faulty::new(), documents).await
     }
 
@@ -157,10 +171,15 @@ impl World {
         for (key, text) in documents {
             source.inner.put(key, text.clone().into(), "text/plain").await.unwrap();
         }
-        World { source: Arc::new(source), sink: Arc::new(sink), events: Vec::new() }
+        World {
+            source: Arc::new(source),
+            sink: Arc::new(sink),
+            events: Vec::new(),
+            stream_above_bytes: docmill::run::STREAM_ABOVE_BYTES,
+        }
     }
 
-    async fn run<F>(&mut self, sets: &[&str], script: F) -> Summary
+    pub async fn run<F>(&mut self, sets: &[&str], script: F) -> Summary
     where
         F: Fn(&Call, usize) -> Result<Reply, Failure> + Send + Sync + 'static,
     {
@@ -179,6 +198,7 @@ impl World {
             source: source.clone(),
             sink,
             source_in_sink: None,
+            stream_above_bytes: self.stream_above_bytes,
             backoff_ms: 1,
             seed: 1,
             quotas: BTreeMap::new(),
@@ -194,12 +214,12 @@ impl World {
         run::run(Arc::new(job), source, Arc::new(model), books, record, &mut observer, stop).await
     }
 
-    async fn result(&self, key: &str) -> Value {
+    pub async fn result(&self, key: &str) -> Value {
         let object = self.sink.inner.get(&format!("{key}.json"), None, u64::MAX).await.unwrap();
         serde_json::from_slice(&object.body).unwrap()
     }
 
-    fn reason(&self, key: &str) -> String {
+    pub fn reason(&self, key: &str) -> String {
         let finished = self.events.iter().find_map(|event| match event {
             Event::DocumentFinished { key: k, reason, .. } if k == key => {
                 Some(reason.clone().unwrap_or_default())

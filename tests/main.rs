@@ -13,6 +13,7 @@ mod pipeline_file;
 mod resume;
 mod sandbox;
 mod scenarios;
+mod streams;
 mod support;
 mod text_laws;
 mod weather;

@@ -219,11 +219,17 @@ impl Store for S3 {
         Ok(Object { meta: ObjectMeta { key: key.to_owned(), size: body.len() as u64, etag }, body })
     }
 
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
         let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
             return Ok(Vec::new());
         };
         let request = self.client.get_object().bucket(&self.bucket).key(self.full(key));
+        let request = request.set_if_match(if_match.map(quote));
         let output = match request.range(format!("bytes={}-{last}", range.start)).send().await {
             // 416: the object ends before the range starts.
             Err(error) if error.code() == Some("InvalidRange") => return Ok(Vec::new()),

@@ -13,6 +13,21 @@ pub struct StreamedChunk {
     pub text: String,
 }
 
+impl StreamedChunk {
+    pub fn header(&self) -> &str {
+        &self.text[..self.chunk.header.clone().map_or(0, |header| header.len())]
+    }
+
+    pub fn context(&self) -> &str {
+        let start = self.header().len();
+        &self.text[start..start + self.chunk.context.len()]
+    }
+
+    pub fn core(&self) -> &str {
+        &self.text[self.text.len() - self.chunk.core.len()..]
+    }
+}
+
 /// Iterator over the chunks of a text that comes in blocks; made by [`stream`](super::stream).
 pub struct Stream<I> {
     blocks: I,

@@ -16,7 +16,7 @@ use crate::isolate::{self, Workers};
 use crate::ledger::{self, Ledger, LedgerError, ReplyKey};
 use crate::pipeline::{Location, Pipeline};
 use crate::plan::{Route, Routes};
-use crate::run::{self, Books, Job, OpenError, Redo, uses_s3};
+use crate::run::{self, Books, Job, OpenError, Redo, STREAM_ABOVE_BYTES, uses_s3};
 use crate::sandbox::Sandbox;
 use crate::source::Source;
 use crate::store::{Store, StoreError};
@@ -76,6 +76,7 @@ pub async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Res
         source: opened.source.store().clone(),
         sink: opened.sink,
         source_in_sink: opened.source_in_sink,
+        stream_above_bytes: STREAM_ABOVE_BYTES,
         backoff_ms: BACKOFF_MS,
         seed: process::random(),
         quotas,

@@ -1,7 +1,9 @@
 //! A call to a model and the reply to it, free of any provider's wire shape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +98,7 @@ impl<'de> Deserialize<'de> for CallId {
 }
 
 /// Everything a model needs to answer. Same document, same pipeline: the same call to the byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
     /// A model id, inference profile id or ARN, as the service wants it.
     pub model: String,
@@ -106,6 +108,98 @@ pub struct Call {
     pub max_tokens: u32,
     /// Thousandths, so that a call can be compared and hashed; `None` for models that refuse it.
     pub temperature_milli: Option<u32>,
+    /// Shown to the model before the text, in this order.
+    pub attachments: Vec<Attachment>,
+    /// Bytes at the beginning of `user` (and all of `system`) that many calls share, where it pays to have the service
+    /// keep them; 0 for no prompt caching. It changes the bill, not the answer.
+    pub cached_bytes: usize,
+    pub options: Arc<CallOptions>,
+}
+
+/// What the calls of a stage have in common beside their prompts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CallOptions {
+    pub api: Api,
+    pub thinking: ThinkingRequest,
+    /// Thousandths.
+    pub top_p_milli: Option<u32>,
+    pub stop_sequences: Vec<String>,
+    /// The answer must be JSON after this schema.
+    pub schema: Option<AnswerSchema>,
+    pub guardrail: Option<Guardrail>,
+    /// `None`: the service's default tier.
+    pub tier: Option<ServiceTier>,
+    /// Key and value, for the service's invocation logs.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The operation by which a model is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// Converse and ConverseStream: one shape for all models.
+    #[default]
+    Converse,
+    /// InvokeModel and InvokeModelWithResponseStream, with the body of the model's family.
+    Invoke,
+}
+
+/// Whether a model may reason before it answers. Reasoning is billed as output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ThinkingRequest {
+    /// As the model does by itself.
+    #[default]
+    AsIs,
+    Off,
+    /// With at most so many tokens.
+    Budget(u32),
+}
+
+/// A JSON Schema under a name that every service takes (`[a-zA-Z0-9_-]{1,64}`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnswerSchema {
+    pub name: String,
+    pub json: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Guardrail {
+    /// Id or ARN.
+    pub id: String,
+    pub version: String,
+}
+
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceTier {
+    Priority,
+    Flex,
+}
+
+/// What a model looks at rather than reads.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Attachment {
+    pub kind: AttachmentKind,
+    pub bytes: Arc<[u8]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachmentKind {
+    Png,
+    Jpeg,
+    Gif,
+    Webp,
+    /// A document block.
+    Pdf,
+}
+
+/// Without the bytes: they are somebody's document.
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {} bytes", self.kind, self.bytes.len())
+    }
 }
 
 /// Why a model stopped, as the Converse API names it.

@@ -10,7 +10,10 @@ mod encoding;
 mod event;
 mod money;
 
-pub use call::{Call, CallId, Reply, Stage, StopReason, Usage};
+pub use call::{
+    AnswerSchema, Api, Attachment, AttachmentKind, Call, CallId, CallOptions, Guardrail, Reply, ServiceTier,
+    Stage, StopReason, ThinkingRequest, Usage,
+};
 pub use chunk::{Boundary, Chunk};
 pub use document::{DocumentState, Format, Gap, Layout, Locator, ObjectMeta, Place, Text};
 pub use encoding::{Encoding, UnknownEncoding};

@@ -43,7 +43,7 @@ pub(super) fn known_name(name: &str) -> &'static str {
 
 /// Character sets whose units are wider than a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wide {
+pub(super) enum Wide {
     Utf16Le,
     Utf16Be,
     Utf32Le,
@@ -113,6 +113,22 @@ impl Wide {
             warnings: replaced_warning(replaced).into_iter().collect(),
         })
     }
+}
+
+/// The wide character set of bytes that may be the beginning of a text, and the length of their mark.
+pub(super) fn wide(bytes: &[u8]) -> Option<(Wide, usize)> {
+    wide_charset(bytes)
+}
+
+/// The character set of a part of a text that is not ASCII; `None` is UTF-8, damaged or not.
+pub(super) fn narrow(part: &[u8]) -> Option<&'static Encoding> {
+    // Its first and last character may be cut.
+    let start = part.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+    let is_utf8 = match std::str::from_utf8(&part[start..]) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    };
+    (!is_utf8 && !mostly_utf8(part)).then(|| detect(part))
 }
 
 /// The wide character set of the bytes and the length of their mark.

@@ -22,7 +22,7 @@ pub(super) const ALWAYS_ALLOWED_BYTES: u64 = 1 << 20;
 const MAX_LAYERS: u32 = 3;
 
 /// The memory that one zstd frame may ask for; `zstd --long` writes up to 128 MiB by default.
-const MAX_WINDOW_BYTES: u64 = 128 << 20;
+pub(super) const MAX_WINDOW_BYTES: u64 = 128 << 20;
 
 /// Enough to recognise a document.
 const PEEK_BYTES: u64 = 64 << 10;
@@ -87,7 +87,19 @@ pub(super) fn peek(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 fn is_compressed(bytes: &[u8]) -> bool {
-    bytes.starts_with(GZIP) || bytes.starts_with(ZSTD)
+    packing(bytes).is_some()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+/// How the bytes are compressed, if they are.
+pub(super) fn packing(bytes: &[u8]) -> Option<Packing> {
+    let is_gzip = bytes.starts_with(GZIP).then_some(Packing::Gzip);
+    is_gzip.or_else(|| bytes.starts_with(ZSTD).then_some(Packing::Zstd))
 }
 
 enum Stop {
@@ -141,7 +153,8 @@ fn frame(rest: &mut &[u8], room: u64, out: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
-fn strip_extension(name: &str) -> &str {
+/// The name of what is inside: the key without `.gz` or `.zst`.
+pub(super) fn strip_extension(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((stem, end)) if end.eq_ignore_ascii_case("gz") || end.eq_ignore_ascii_case("zst") => stem,
         _ => name,

@@ -14,6 +14,7 @@
 //! | `door` | the way of bytes to a text, and what they may cost on it |
 //! | `compressed` | gzip and zstd, taken off before anything is looked at |
 //! | `foreign` | signatures: documents that are no plain text, and strangers that are refused by name |
+//! | `stream` | texts too large to hold, block by block |
 //! | `charset` | bytes to characters |
 //! | `sniff` | which of the plain formats it is |
 //! | `assembly` | texts of parts: places, gaps, the limit |
@@ -45,6 +46,7 @@ mod pptx;
 mod rtf;
 mod sheets;
 mod sniff;
+mod stream;
 mod table;
 mod xml;
 
@@ -53,6 +55,7 @@ use thiserror::Error;
 
 pub use archive::Member;
 pub use foreign::Foreign;
+pub use stream::{Blocks, Findings, HEAD_BYTES, Interrupted, Outlook, StreamError, outlook};
 
 use self::door::Door;
 use crate::domain::{Format, Layout, Text};

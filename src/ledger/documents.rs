@@ -355,7 +355,7 @@ impl DocumentCursor {
             .map(|(_, block)| block)
             .collect();
         let end = wanted.last().map_or(start, |block| block.offset + block.bytes);
-        let read = match self.shared.store.get_range(&self.parts[self.part].key, start..end).await {
+        let read = match self.shared.store.get_range(&self.parts[self.part].key, start..end, None).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(StoreError::NotFound { .. }) => Bytes::new(),
             Err(source) => return Err(failed(source)),

@@ -117,7 +117,7 @@ impl Shared {
                     place.offset as usize..(place.offset as usize).saturating_add(place.bytes as usize);
                 Ok((range.end <= body.len()).then(|| body.slice(range)))
             }
-            Cached::Large => match self.store.get_range(&key, start..end).await {
+            Cached::Large => match self.store.get_range(&key, start..end, None).await {
                 Ok(body) => Ok(Some(body.into())),
                 Err(StoreError::NotFound { .. }) => Ok(None),
                 Err(source) => Err(error(source)),

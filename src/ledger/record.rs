@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::Holder;
-use crate::domain::{Call, CallId, DocumentState, Reply, StopReason, Usage};
+use crate::domain::{
+    AnswerSchema, Api, Attachment, Call, CallId, CallOptions, DocumentState, Guardrail, Reply, StopReason,
+    ThinkingRequest, Usage,
+};
 
 /// A line of the log. A kind that is added or changed needs a new format version, for older programs count what they
 /// can not read as lost.
@@ -102,7 +105,27 @@ impl ReplyKey {
     pub fn of(call: &Call) -> ReplyKey {
         // Taken apart field by field, so that a new one can not be forgotten here. A change of this list is a change of
         // the version in the first line: answers bought before are then bought again.
-        let Call { model, system, user, max_tokens, temperature_milli } = call;
+        let Call {
+            model,
+            system,
+            user,
+            max_tokens,
+            temperature_milli,
+            attachments,
+            cached_bytes: _,
+            options,
+        } = call;
+        // Neither the tier nor what the service keeps or logs changes an answer.
+        let CallOptions {
+            api,
+            thinking,
+            top_p_milli,
+            stop_sequences,
+            schema,
+            guardrail,
+            tier: _,
+            metadata: _,
+        } = &**options;
         let mut hash = Sha256::new();
         hash.update(b"docmill reply 1\n");
         let mut field = |bytes: Option<&[u8]>| {
@@ -115,6 +138,36 @@ impl ReplyKey {
         field(Some(user.as_bytes()));
         field(Some(&max_tokens.to_le_bytes()));
         field(temperature_milli.map(u32::to_le_bytes).as_ref().map(<[u8; 4]>::as_slice));
+        // What most calls do not have goes by its name, and only where it is: their keys are those of the first version.
+        let mut extra = |name: &str, value: &[u8]| {
+            field(Some(name.as_bytes()));
+            field(Some(value));
+        };
+        for Attachment { kind, bytes } in attachments {
+            extra(&format!("attachment {kind:?}"), bytes);
+        }
+        if *api == Api::Invoke {
+            extra("api", b"invoke");
+        }
+        match thinking {
+            ThinkingRequest::AsIs => {}
+            ThinkingRequest::Off => extra("thinking", b"off"),
+            ThinkingRequest::Budget(tokens) => extra("thinking", &tokens.to_le_bytes()),
+        }
+        if let Some(top_p) = top_p_milli {
+            extra("top_p", &top_p.to_le_bytes());
+        }
+        for sequence in stop_sequences {
+            extra("stop", sequence.as_bytes());
+        }
+        if let Some(AnswerSchema { name, json }) = schema {
+            extra("schema name", name.as_bytes());
+            extra("schema", json.as_bytes());
+        }
+        if let Some(Guardrail { id, version }) = guardrail {
+            extra("guardrail", id.as_bytes());
+            extra("guardrail version", version.as_bytes());
+        }
         let mut key = [0; Self::BYTES];
         key.copy_from_slice(&hash.finalize()[..Self::BYTES]);
         ReplyKey(key)
@@ -150,7 +203,10 @@ impl<'de> Deserialize<'de> for ReplyKey {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::{AttachmentKind, ServiceTier};
 
     fn call() -> Call {
         Call {
@@ -159,12 +215,25 @@ mod tests {
             user: "text".to_owned(),
             max_tokens: 500,
             temperature_milli: Some(0),
+            ..Call::default()
         }
     }
 
     #[test]
     fn every_field_of_a_call_is_part_of_its_key() {
-        let changes: [fn(&mut Call); 8] = [
+        fn options(call: &mut Call) -> &mut CallOptions {
+            Arc::make_mut(&mut call.options)
+        }
+        let changes: [fn(&mut Call); 17] = [
+            |c| c.attachments.push(Attachment { kind: AttachmentKind::Png, bytes: Arc::new([1, 2]) }),
+            |c| c.attachments.push(Attachment { kind: AttachmentKind::Gif, bytes: Arc::new([1, 2]) }),
+            |c| options(c).api = Api::Invoke,
+            |c| options(c).thinking = ThinkingRequest::Off,
+            |c| options(c).thinking = ThinkingRequest::Budget(1),
+            |c| options(c).top_p_milli = Some(1),
+            |c| options(c).stop_sequences.push("x".to_owned()),
+            |c| options(c).schema = Some(AnswerSchema { name: "a".to_owned(), json: "{}".to_owned() }),
+            |c| options(c).guardrail = Some(Guardrail { id: "a".to_owned(), version: "1".to_owned() }),
             |c| c.model.push('x'),
             |c| c.system = None,
             |c| c.system = Some(String::new()),
@@ -181,6 +250,16 @@ mod tests {
             change(&mut changed);
             assert!(keys.insert(ReplyKey::of(&changed)), "{changed:?}");
         }
+    }
+
+    #[test]
+    fn what_changes_the_bill_and_not_the_answer_is_no_part_of_the_key() {
+        let mut changed = call();
+        changed.cached_bytes = 3;
+        let options = Arc::make_mut(&mut changed.options);
+        options.tier = Some(ServiceTier::Flex);
+        options.metadata.insert("team".to_owned(), "a".to_owned());
+        assert_eq!(ReplyKey::of(&changed), ReplyKey::of(&call()));
     }
 
     #[test]

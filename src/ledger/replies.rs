@@ -148,7 +148,7 @@ impl ReplyPart {
         numbers: Range<usize>,
     ) -> Result<Vec<Option<Bytes>>, LedgerError> {
         let bytes = (numbers.start * BLOCK_BYTES) as u64..(numbers.end * BLOCK_BYTES) as u64;
-        let read = match shared.store.get_range(&self.part.key, bytes).await {
+        let read = match shared.store.get_range(&self.part.key, bytes, None).await {
             Ok(bytes) => Bytes::from(bytes),
             Err(StoreError::NotFound { .. }) => Bytes::new(),
             Err(source) => return Err(failed(source)),

@@ -158,9 +158,14 @@ impl Store for Faulty {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.get(key, if_match, max_bytes).await
     }
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.get_range(key, range).await
+        self.inner.get_range(key, range, if_match).await
     }
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
         self.inner.head(key).await

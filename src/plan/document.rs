@@ -44,24 +44,35 @@ impl DocumentPlan {
     /// Cuts `text` and lays out its calls. The same text, pipeline and routes give the same plan.
     pub fn new(pipeline: &Pipeline, routes: &Routes, size: &Size, text: &Text) -> Result<Self, PlanError> {
         let chunks = chunk::chunks(&text.body, text.layout, size);
+        let hashes: Vec<u64> = chunks.iter().map(|c| hash(&text.body[c.core.clone()])).collect();
+        let tokens = crate::tokens::count(&text.body, size.encoding());
+        DocumentPlan::of_chunks(pipeline, routes, size, chunks, &hashes, tokens)
+    }
+
+    /// Lays out the calls for chunks that were cut elsewhere: `hashes` are those of the texts of their cores, `tokens`
+    /// those of the whole text.
+    pub fn of_chunks(
+        pipeline: &Pipeline,
+        routes: &Routes,
+        size: &Size,
+        chunks: Vec<Chunk>,
+        hashes: &[u64],
+        tokens: u64,
+    ) -> Result<Self, PlanError> {
         if chunks.is_empty() {
             return Err(PlanError::NoText);
         }
         let shape = match pipeline.merge().strategy {
-            MergeStrategy::Tree => {
-                let hashes: Vec<u64> = chunks.iter().map(|c| hash(&text.body[c.core.clone()])).collect();
-                Shape::tree(&hashes, routes.fan_in)?
-            }
+            MergeStrategy::Tree => Shape::tree(hashes, routes.fan_in)?,
             MergeStrategy::Concat | MergeStrategy::None => Shape::flat(chunks.len() as u32),
         };
-        let tokens = crate::tokens::count(&text.body, size.encoding());
         let estimate = estimate(pipeline, routes, &chunks, &shape);
         Ok(DocumentPlan { chunks, shape, tokens, encoding: size.encoding(), estimate })
     }
 }
 
 /// FNV-1a: any hash does that is the same on every machine and in every version.
-fn hash(text: &str) -> u64 {
+pub fn hash(text: &str) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     text.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -4,5 +4,5 @@
 mod document;
 mod route;
 
-pub use document::{DocumentPlan, Estimate, PlanError};
+pub use document::{DocumentPlan, Estimate, PlanError, hash};
 pub use route::{Route, RouteError, Routes};

@@ -319,6 +319,7 @@ impl Loop<'_> {
         if let Some(call) = ready {
             self.push(ticket.document, call);
         }
+        self.read_on(ticket.document);
         self.finish_if_complete(ticket.document);
     }
 
@@ -335,7 +336,10 @@ impl Loop<'_> {
     /// Writes the result of a document whose last call is done.
     pub(super) fn finish_if_complete(&mut self, number: u64) {
         if self.journal.is_lost()
-            || self.documents.get(&number).is_none_or(|document| document.open_calls > 0)
+            || self
+                .documents
+                .get(&number)
+                .is_none_or(|document| document.open_calls > 0 || document.is_reading())
         {
             return;
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 use super::calls::Written;
 use super::document::{Document, Origin};
 use super::journal::Journal;
-use super::{Ended, Job, PrepareError, Prepared, intake, lanes, prepare, with_causes};
+use super::{Ended, Job, PrepareError, Prepared, ScrollError, intake, lanes, prepare, with_causes};
+use crate::chunk::StreamedChunk;
 use crate::dispatch::{Dispatcher, Failure, LaneId, Model, Next, Ticket};
 use crate::domain::{DocumentState, Event, Reply, Totals, Usd};
 use crate::ledger::{
@@ -25,6 +27,9 @@ use crate::store::StoreError;
 const PREPARING_MAX: usize = 4;
 /// Bytes of documents in memory beyond which no new one is started (a single larger one still is).
 const BYTES_MAX: u64 = 64 << 20;
+/// Chunks of one streamed document that are held at once.
+const PASSAGES_MIN: usize = 16;
+const PASSAGES_MAX: usize = 256;
 /// After so long without anything finishing, whoever watches is told.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Calls in flight at the deadline are paid for; they may take so long to end.
@@ -47,6 +52,10 @@ pub struct Summary {
 pub(super) enum Done {
     Page(Box<intake::Intake>, Result<intake::Sorted, intake::IntakeError>),
     Prepared(u64, Origin, Result<Prepared, PrepareError>),
+    /// The next chunk of a document that is read as a stream, from the other end of `Passages`.
+    Passage(u64, Passages, Option<Result<StreamedChunk, ScrollError>>),
+    /// A stream was read to its end, or given up.
+    Scrolled,
     Recalled(Ticket, Result<Option<PaidReply>, LedgerError>),
     Attempt {
         ticket: Ticket,
@@ -61,6 +70,9 @@ pub(super) enum Done {
     Written(Written),
     Report(Result<Option<String>, StoreError>),
 }
+
+/// Where the chunks of a streamed document come from.
+pub(super) type Passages = Receiver<Result<StreamedChunk, ScrollError>>;
 
 pub(super) struct Loop<'a> {
     pub(super) job: Arc<Job>,
@@ -84,6 +96,8 @@ pub(super) struct Loop<'a> {
     pending: VecDeque<Origin>,
     preparing: BTreeMap<u64, u64>,
     pub(super) documents: BTreeMap<u64, Document>,
+    /// Of streamed documents that have as many chunks under way as they may.
+    resting: BTreeMap<u64, Passages>,
     next_document: u64,
     /// In a row.
     pub(super) write_failures: u32,
@@ -132,6 +146,7 @@ pub async fn run(
         pending: VecDeque::new(),
         preparing: BTreeMap::new(),
         documents: BTreeMap::new(),
+        resting: BTreeMap::new(),
         next_document: 0,
         write_failures: 0,
         ended: None,
@@ -279,9 +294,10 @@ impl Loop<'_> {
         }
         let limits = self.job.pipeline.limits();
         let bytes: u64 = self.preparing.values().sum::<u64>()
-            + self.documents.values().map(Document::text_bytes).sum::<u64>();
+            + self.documents.values().map(Document::bytes_held).sum::<u64>();
         let started = self.preparing.len() + self.documents.len();
-        let next_bytes = self.pending.front().map_or(0, |origin| origin.meta.size);
+        // What is larger than that is read as a stream, or not at all.
+        let next_bytes = self.pending.front().map_or(0, |origin| origin.meta.size.min(BYTES_MAX));
         let room = self.preparing.len() < PREPARING_MAX
             && started < limits.max_documents_in_flight as usize
             && self.dispatcher.queued() < limits.max_in_flight as usize
@@ -334,6 +350,8 @@ impl Loop<'_> {
                 self.stop(Ended::Refused(format!("can not go on listing the source: {error}")));
             }
             Done::Prepared(number, origin, result) => self.prepared(number, origin, result),
+            Done::Passage(number, passages, passage) => self.passage(number, passages, passage),
+            Done::Scrolled => {}
             Done::Recalled(ticket, found) => self.recalled(ticket, found),
             Done::Attempt { ticket, lane, max_tokens, result, started } => {
                 self.attempted(ticket, lane, max_tokens, result, started);
@@ -370,10 +388,62 @@ impl Loop<'_> {
         // What was read may be newer than the listing.
         origin.meta = prepared.meta.clone();
         let document = Document::new(origin, prepared);
-        let calls = document.first_calls();
+        let (calls, scroll) = (document.first_calls(), document.scroll());
         self.documents.insert(number, document);
+        if let Some(scroll) = scroll {
+            let (passages, work) = scroll.hand_out(self.job.source.clone());
+            self.intake.spawn(async move {
+                work.await;
+                Done::Scrolled
+            });
+            self.resting.insert(number, passages);
+            self.read_on(number);
+        }
         for call in calls {
             self.push(number, call);
+        }
+        self.finish_if_complete(number);
+    }
+
+    /// Takes the next chunk of a streamed document, if there is room for it.
+    pub(super) fn read_on(&mut self, number: u64) {
+        // As many again as can be in flight, so that calls are there when others end.
+        let most = (self.job.pipeline.limits().max_in_flight as usize * 2).clamp(PASSAGES_MIN, PASSAGES_MAX);
+        if self.documents.get(&number).is_none_or(|document| document.passages() >= most) {
+            return;
+        }
+        let Some(mut passages) = self.resting.remove(&number) else { return };
+        self.intake.spawn(async move {
+            let passage = passages.recv().await;
+            Done::Passage(number, passages, passage)
+        });
+    }
+
+    fn passage(
+        &mut self,
+        number: u64,
+        passages: Passages,
+        passage: Option<Result<StreamedChunk, ScrollError>>,
+    ) {
+        let Some(document) = self.documents.get_mut(&number) else { return };
+        let call = match passage {
+            Some(Ok(passage)) => document.read_on(passage).ok_or(ScrollError::Changed),
+            Some(Err(error)) => Err(error),
+            None if document.is_reading() => Err(ScrollError::Changed),
+            None => return,
+        };
+        match call {
+            Ok(call) => {
+                self.resting.insert(number, passages);
+                self.push(number, call);
+                self.read_on(number);
+            }
+            Err(error) if error.is_fatal() => return self.stop(Ended::Refused(with_causes(&error))),
+            Err(error) => {
+                for call in document.unreadable(&with_causes(&error)) {
+                    self.push(number, call);
+                }
+            }
         }
         self.finish_if_complete(number);
     }

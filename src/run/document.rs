@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Job, Prepared};
-use crate::chunk;
+use super::{Job, Prepared, Scroll};
+use crate::chunk::{self, StreamedChunk};
 use crate::domain::{Call, CallId, DocumentState, ObjectMeta, Reply, Stage, StopReason, Usage, Usd};
 use crate::ledger;
 use crate::merge::{Outcome, Tree};
@@ -38,11 +38,25 @@ pub struct Document {
     sizes: BTreeMap<CallId, (u64, u64)>,
     /// Chunks that were too long for their model, by their index.
     pieces: BTreeMap<u32, BTreeMap<CallId, Piece>>,
+    /// Of a text that is read as a stream.
+    reading: Option<Reading>,
     pub open_calls: u64,
     /// Of the answers that the result rests on, whoever paid for them and when.
     pub usage: Usage,
     pub cost: Usd,
 }
+
+/// How far a streamed text was read, and what is still needed of it.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The chunk that comes next.
+    next: u32,
+    /// Chunks without an outcome.
+    passages: BTreeMap<u32, StreamedChunk>,
+}
+
+/// Of a streamed document so much is in memory, about: the chunks under way and what is read ahead.
+const STREAMED_BYTES: u64 = 32 << 20;
 
 /// A part of a chunk with a call of its own.
 #[derive(Debug)]
@@ -66,6 +80,7 @@ impl Document {
             key: origin.meta.key.clone(),
             origin,
             tree: Tree::new(prepared.plan.shape.clone()),
+            reading: prepared.scroll.as_ref().map(|_| Reading::default()),
             prepared,
             calls: BTreeMap::new(),
             sizes: BTreeMap::new(),
@@ -80,13 +95,69 @@ impl Document {
         self.origin.clone()
     }
 
-    pub fn text_bytes(&self) -> u64 {
-        self.prepared.text.body.len() as u64
+    /// What it takes of the memory, about.
+    pub fn bytes_held(&self) -> u64 {
+        match self.reading {
+            Some(_) => self.prepared.text_bytes.min(STREAMED_BYTES),
+            None => self.prepared.text_bytes,
+        }
     }
 
-    /// The calls that need no other call's answer.
+    /// How to read the text, chunk by chunk, of a document that does not hold it.
+    pub fn scroll(&self) -> Option<Scroll> {
+        self.prepared.scroll.clone()
+    }
+
+    /// Takes in the next chunk of a text that is read as a stream. `None`: it is not the chunk that was planned.
+    pub fn read_on(&mut self, passage: StreamedChunk) -> Option<CallId> {
+        let reading = self.reading.as_mut()?;
+        let index = reading.next;
+        if self.prepared.plan.chunks.get(index as usize) != Some(&passage.chunk) {
+            return None;
+        }
+        reading.next += 1;
+        reading.passages.insert(index, passage);
+        Some(CallId::new(0, index))
+    }
+
+    /// Whether chunks of the text are still to be read.
+    pub fn is_reading(&self) -> bool {
+        let leaves = self.prepared.plan.shape.leaves();
+        self.reading.as_ref().is_some_and(|reading| reading.next < leaves)
+    }
+
+    /// Books that the rest of the text can not be read, and returns the calls that this made ready.
+    pub fn unreadable(&mut self, reason: &str) -> Vec<CallId> {
+        let Some(reading) = self.reading.as_mut() else { return Vec::new() };
+        let leaves = self.prepared.plan.shape.leaves();
+        let unread = std::mem::replace(&mut reading.next, leaves)..leaves;
+        unread
+            .filter_map(|index| {
+                let outcome = Outcome::Missing { reason: reason.to_owned() };
+                self.tree.finish(CallId::new(0, index), outcome)
+            })
+            .collect()
+    }
+
+    /// The calls that need no other call's answer and whose text is there.
     pub fn first_calls(&self) -> impl Iterator<Item = CallId> + use<> {
-        (0..self.prepared.plan.shape.leaves()).map(|index| CallId::new(0, index))
+        let leaves = if self.reading.is_some() { 0 } else { self.prepared.plan.shape.leaves() };
+        (0..leaves).map(|index| CallId::new(0, index))
+    }
+
+    /// Header, context and core of a chunk under way.
+    fn passage(&self, index: u32) -> [&str; 3] {
+        match &self.reading {
+            Some(reading) => {
+                let passage = reading.passages.get(&index).expect("a chunk is held until its outcome is in");
+                [passage.header(), passage.context(), passage.core()]
+            }
+            None => {
+                let (chunk, body) = (&self.prepared.plan.chunks[index as usize], &self.prepared.text.body);
+                let header = chunk.header.clone().map_or("", |header| &body[header]);
+                [header, &body[chunk.context.clone()], &body[chunk.core.clone()]]
+            }
+        }
     }
 
     /// The request for `id` as it is planned: to the first model of its stage, with all the room for an answer that the
@@ -131,14 +202,13 @@ impl Document {
 
     fn map_prompt(&self, job: &Job, id: CallId) -> Result<Rendered, RenderError> {
         let chunk = &self.prepared.plan.chunks[id.index as usize];
-        let body = &self.prepared.text.body;
+        let [header, context, _] = self.passage(id.index);
         let core = self.core(id);
-        // The context leads to the beginning of the chunk, not to that of its later pieces.
-        let context = if core.start == chunk.core.start { chunk.context.clone() } else { 0..0 };
         job.pipeline.render_map(&MapVars {
-            text: &body[core],
-            context: &body[context],
-            header: chunk.header.clone().map_or("", |header| &body[header]),
+            text: self.core_text(id),
+            // It leads to the beginning of the chunk, not to that of its later pieces.
+            context: if core.start == chunk.core.start { context } else { "" },
+            header,
             key: &self.key,
             format: self.prepared.text.format,
             part: id.index + 1,
@@ -164,11 +234,18 @@ impl Document {
         piece.map_or_else(|| self.prepared.plan.chunks[id.index as usize].core.clone(), |p| p.bytes.clone())
     }
 
+    fn core_text(&self, id: CallId) -> &str {
+        let start = self.prepared.plan.chunks[id.index as usize].core.start;
+        let core = self.core(id);
+        let [_, _, text] = self.passage(id.index);
+        &text[core.start - start..core.end - start]
+    }
+
     /// Cuts the chunk, or the piece of one, in two; `None` where that is not possible.
     pub fn split(&mut self, id: CallId) -> Option<[CallId; 2]> {
         let halves = id.halves().filter(|_| id.stage() == Stage::Map)?;
         let bytes = self.core(id);
-        let middle = bytes.start + chunk::halve(&self.prepared.text.body[bytes.clone()])?;
+        let middle = bytes.start + chunk::halve(self.core_text(id))?;
         let pieces = self.pieces.entry(id.index).or_default();
         pieces.remove(&id);
         for (half, bytes) in halves.into_iter().zip([bytes.start..middle, middle..bytes.end]) {
@@ -204,6 +281,7 @@ impl Document {
     fn finish(&mut self, id: CallId, outcome: Outcome) -> Option<CallId> {
         self.sizes.remove(&id);
         if id.piece == 0 {
+            self.let_go(id);
             return self.tree.finish(id, outcome);
         }
         let pieces = self.pieces.get_mut(&id.index)?;
@@ -212,7 +290,20 @@ impl Document {
             return None;
         }
         let outcome = joined(pieces);
+        self.let_go(id.whole());
         self.tree.finish(id.whole(), outcome)
+    }
+
+    /// Forgets the text of a chunk that has its outcome.
+    fn let_go(&mut self, id: CallId) {
+        if let Some(reading) = self.reading.as_mut().filter(|_| id.stage() == Stage::Map) {
+            reading.passages.remove(&id.index);
+        }
+    }
+
+    /// Chunks of a streamed text that are held.
+    pub fn passages(&self) -> usize {
+        self.reading.as_ref().map_or(0, |reading| reading.passages.len())
     }
 
     /// Books that there will be no answer to `id`.
@@ -255,16 +346,28 @@ impl Document {
     }
 
     fn coverage(&self) -> Coverage {
-        let mut gaps: Vec<Gap> = self
-            .tree
-            .faults()
-            .iter()
-            .map(|(&call, reason)| {
-                let bytes = self.bytes_below(call);
-                let place = self.prepared.text.place_of(bytes[0]..bytes[1]);
-                Gap { call: Some(call), bytes: Some(bytes), place, reason: reason.clone() }
-            })
-            .collect();
+        let mut gaps: Vec<Gap> = Vec::new();
+        let mut last = None;
+        for (&call, reason) in self.tree.faults() {
+            let bytes = self.bytes_below(call);
+            // A text that could not be read on lacks thousands of chunks for one reason.
+            let follows = last == Some((call.level, call.index.wrapping_sub(1)));
+            last = Some((call.level, call.index));
+            match gaps.last_mut() {
+                Some(Gap { bytes: Some(before), reason: same, .. }) if follows && same == reason => {
+                    before[1] = bytes[1];
+                }
+                _ => gaps.push(Gap {
+                    call: Some(call),
+                    bytes: Some(bytes),
+                    place: None,
+                    reason: reason.clone(),
+                }),
+            }
+        }
+        for gap in &mut gaps {
+            gap.place = gap.bytes.and_then(|[from, to]| self.prepared.text.place_of(from..to));
+        }
         let unread = self.prepared.text.gaps.iter();
         gaps.extend(unread.map(|gap| Gap {
             call: None,
@@ -289,7 +392,7 @@ impl Document {
             etag: meta.etag.clone(),
             format: text.format,
             charset: text.charset.to_owned(),
-            text_bytes: text.body.len(),
+            text_bytes: self.prepared.text_bytes,
             text_tokens: plan.tokens,
             encoding: plan.encoding.to_string(),
             offset: text.source_offset,
@@ -357,6 +460,7 @@ fn request(job: &Job, id: CallId, rendered: Rendered, route: &Route, max_tokens:
         user: rendered.user,
         max_tokens,
         temperature_milli: temperature_milli.filter(|_| route.model.sampling),
+        ..Call::default()
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Job {
     pub sink: Arc<dyn Store>,
     /// The source's place below the sink, if it lies there: no result may be written into it.
     pub source_in_sink: Option<String>,
+    /// Plain text of more bytes is read as a stream, chunk by chunk.
+    pub stream_above_bytes: u64,
     /// The base of the waits between attempts, in milliseconds.
     pub backoff_ms: u64,
     /// For the jitter of retries.

@@ -13,13 +13,15 @@ mod journal;
 mod lanes;
 mod open;
 mod prepare;
+mod scroll;
 mod write;
 
 pub use conductor::{Books, Observer, Summary, run};
 pub use intake::IntakeError;
 pub use job::{Ended, Job, PassedOver, PlanFault, Redo, plan};
 pub use open::{OpenError, Opened, open, open_sink, uses_s3};
-pub use prepare::{PrepareError, Prepared, prepare};
+pub use prepare::{PrepareError, Prepared, STREAM_ABOVE_BYTES, prepare};
+pub use scroll::{Scroll, ScrollError};
 
 /// An error with its causes, in one line.
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -1,14 +1,18 @@
 //! One document from the store to its plan: fetch, extract, count, cut.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Job;
+use super::scroll::{Scroll, ScrollError};
 use crate::cpu;
-use crate::domain::{Event, ObjectMeta, Text};
-use crate::extract::Options;
+use crate::domain::{Chunk, Event, ObjectMeta, Text};
+use crate::extract::{self, ExtractError, Limits, Options};
 use crate::isolate::ReadError;
-use crate::plan::{DocumentPlan, PlanError};
+use crate::plan::{self, DocumentPlan, PlanError};
 use crate::store::{Object, Store, StoreError};
+
+/// Plain text of more bytes than this is usually read as a stream; below, holding it is cheaper than reading it twice.
+pub const STREAM_ABOVE_BYTES: u64 = 32 << 20;
 
 /// How often an object that changes between listing and reading is looked up anew.
 const CHANGES_MAX: u32 = 3;
@@ -18,8 +22,12 @@ const CHANGES_MAX: u32 = 3;
 pub struct Prepared {
     /// As it was read, which may be newer than the listing.
     pub meta: ObjectMeta,
+    /// Without its body where that is read as a stream.
     pub text: Arc<Text>,
+    pub text_bytes: u64,
     pub plan: Arc<DocumentPlan>,
+    /// How to read the text once more, where it is too large to hold.
+    pub scroll: Option<Scroll>,
 }
 
 /// Why a document could not be prepared.
@@ -34,6 +42,13 @@ pub enum PrepareError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
+    Scroll(#[from] ScrollError),
+    #[error(
+        "it has {} MiB, and only plain text (prose, Markdown, logs, JSON lines, tables, code, XML) is read beyond {} MiB: \
+         split it, or exclude it from the source", .size >> 20, .most >> 20
+    )]
+    TooLargeToHold { size: u64, most: u64 },
+    #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
     Panicked(#[from] cpu::Panicked),
@@ -47,6 +62,7 @@ impl PrepareError {
             PrepareError::Store(StoreError::Denied { .. }) => false,
             PrepareError::Store(error) => error.is_fatal(),
             PrepareError::Read(error) => error.is_fatal(),
+            PrepareError::Scroll(error) => error.is_fatal(),
             _ => false,
         }
     }
@@ -79,16 +95,88 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Prepared, Prep
     if job.source_in_sink.as_deref().is_some_and(|inside| listed.key.starts_with(inside)) {
         return Err(PrepareError::ResultInSource);
     }
-    let object = fetch(&*job.source, &listed, job.pipeline.source().max_object_bytes).await?;
-    let Object { meta, body } = object;
-    let key = listed.key;
-    let declared = job.pipeline.source().format_of(&key);
+    let max_bytes = job.pipeline.source().max_object_bytes;
+    if listed.size > max_bytes {
+        let (key, size) = (listed.key, listed.size);
+        return Err(StoreError::TooLarge { key, size, max_bytes }.into());
+    }
+    let declared = job.pipeline.source().format_of(&listed.key);
     let options = Options { declared, ..Options::default() };
-    let text = Arc::new(job.workers.extract(body, &key, &options).await?);
+    let most = Limits::default().max_text_bytes;
+    if listed.size > job.stream_above_bytes {
+        if let Some(prepared) = prepare_stream(&job, &listed, &options).await? {
+            return Ok(prepared);
+        }
+        if listed.size > most {
+            return Err(PrepareError::TooLargeToHold { size: listed.size, most });
+        }
+    }
+    let object = fetch(&*job.source, &listed, most).await?;
+    let Object { meta, body } = object;
+    let text = match job.workers.extract(body, &listed.key, &options).await {
+        // What is small may unpack to something large.
+        Err(ReadError::Extract(error @ ExtractError::TooLarge { .. })) => {
+            let prepared = prepare_stream(&job, &listed, &options).await?;
+            return prepared.ok_or(ReadError::Extract(error).into());
+        }
+        result => Arc::new(result?),
+    };
     let read = text.clone();
     let work = move || DocumentPlan::new(&job.pipeline, &job.routes, &job.size, &read);
     let plan = cpu::run(work).await??;
-    Ok(Prepared { meta, text, plan: Arc::new(plan) })
+    let text_bytes = text.body.len() as u64;
+    Ok(Prepared { meta, text, text_bytes, plan: Arc::new(plan), scroll: None })
+}
+
+/// What is kept of a text that passes by.
+#[derive(Default)]
+struct Passed {
+    chunks: Vec<Chunk>,
+    hashes: Vec<u64>,
+    tokens: u64,
+}
+
+/// Plans an object as a stream, if it can be read as one.
+async fn prepare_stream(
+    job: &Arc<Job>,
+    listed: &ObjectMeta,
+    options: &Options,
+) -> Result<Option<Prepared>, PrepareError> {
+    // Both passes and this look at one version, the one that there is now.
+    let meta = job.source.head(&listed.key).await?;
+    let head = job.source.get_range(&meta.key, 0..extract::HEAD_BYTES, meta.etag.as_deref()).await?;
+    let Some(outlook) = extract::outlook(&head, &meta.key, options) else { return Ok(None) };
+    drop(head);
+    let (format, layout) = (outlook.format, outlook.layout);
+    let scroll = Scroll { meta: meta.clone(), outlook, options: options.clone(), size: job.size };
+    let passed = Arc::new(Mutex::new(Passed::default()));
+    let (notes, encoding) = (passed.clone(), job.size.encoding());
+    let each = move |streamed: crate::chunk::StreamedChunk| {
+        let core = streamed.core();
+        let (hash, tokens) = (plan::hash(core), crate::tokens::count(core, encoding));
+        let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.hashes.push(hash);
+        notes.tokens += tokens;
+        notes.chunks.push(streamed.chunk);
+        true
+    };
+    let findings = scroll.clone().read(job.source.clone(), each).await?;
+    let Passed { chunks, hashes, tokens } =
+        std::mem::take(&mut *passed.lock().unwrap_or_else(PoisonError::into_inner));
+    let text_bytes = chunks.last().map_or(0, |chunk| chunk.core.end as u64);
+    let plan = DocumentPlan::of_chunks(&job.pipeline, &job.routes, &job.size, chunks, &hashes, tokens)?;
+    let text = Text {
+        body: String::new(),
+        format,
+        layout,
+        charset: findings.charset,
+        source_offset: findings.source_offset,
+        places: Vec::new(),
+        gaps: Vec::new(),
+        warnings: findings.warnings,
+    };
+    let plan = Arc::new(plan);
+    Ok(Some(Prepared { meta, text: Arc::new(text), text_bytes, plan, scroll: Some(scroll) }))
 }
 
 /// Reads one version of the object, whole. If it changed since it was listed, the newer version is read.

@@ -95,7 +95,7 @@ pub struct SourceRecord {
     pub etag: Option<String>,
     pub format: Format,
     pub charset: String,
-    pub text_bytes: usize,
+    pub text_bytes: u64,
     /// Tokens of the whole text in `encoding`.
     pub text_tokens: u64,
     pub encoding: String,

@@ -100,14 +100,24 @@ impl Directory {
         Ok(Object { meta, body })
     }
 
-    fn read_range(&self, key: &str, range: &Range<u64>) -> io::Result<Vec<u8>> {
-        let mut file = File::open(self.path(key))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
+    fn read_range(
+        &self,
+        key: &str,
+        range: &Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let error = |e| self.error("read", key, e);
+        let mut file = File::open(self.path(key)).map_err(error)?;
+        let metadata = file.metadata().map_err(error)?;
+        if !metadata.is_file() {
+            return Err(StoreError::NotFound { key: key.to_owned() });
         }
-        file.seek(io::SeekFrom::Start(range.start))?;
+        if if_match.is_some_and(|wanted| wanted != etag(&metadata)) {
+            return Err(StoreError::Changed { key: key.to_owned() });
+        }
+        file.seek(io::SeekFrom::Start(range.start)).map_err(error)?;
         let mut body = Vec::new();
-        file.take(range.end.saturating_sub(range.start)).read_to_end(&mut body)?;
+        file.take(range.end.saturating_sub(range.start)).read_to_end(&mut body).map_err(error)?;
         Ok(body)
     }
 
@@ -212,10 +222,14 @@ impl Store for Directory {
         self.blocking(move |this| this.read(&key, if_match.as_deref(), max_bytes)).await
     }
 
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        let key = key.to_owned();
-        self.blocking(move |this| this.read_range(&key, &range).map_err(|e| this.error("read", &key, e)))
-            .await
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let (key, if_match) = (key.to_owned(), if_match.map(str::to_owned));
+        self.blocking(move |this| this.read_range(&key, &range, if_match.as_deref())).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {

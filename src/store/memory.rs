@@ -92,9 +92,18 @@ impl Store for Memory {
         Ok(Object { meta, body: object.1.to_vec() })
     }
 
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError> {
         let objects = self.lock();
-        let (_, body) = objects.get(key)?;
+        let object = objects.get(key)?;
+        if if_match.is_some() && if_match != meta(key, object).etag.as_deref() {
+            return Err(StoreError::Changed { key: key.to_owned() });
+        }
+        let body = &object.1;
         let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(body.len());
         let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
         Ok(body[start..end].to_vec())

@@ -49,8 +49,14 @@ pub trait Store: Send + Sync {
     /// The object if it is at most `max_bytes` long and, where `if_match` is given, still has that entity tag.
     async fn get(&self, key: &str, if_match: Option<&str>, max_bytes: u64) -> Result<Object, StoreError>;
 
-    /// The bytes of the object that lie in `range`: fewer, or none, if it ends before.
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
+    /// The bytes of the object that lie in `range`: fewer, or none, if it ends before. Where `if_match` is given, it must
+    /// still have that entity tag.
+    async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        if_match: Option<&str>,
+    ) -> Result<Vec<u8>, StoreError>;
 
     /// Its key, size and entity tag, without reading it.
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError>;

@@ -80,10 +80,15 @@ async fn ranges_end_where_the_object_ends() {
             (3..3, ""),
             (0..u64::MAX, "0123456789"),
         ] {
-            let read = store.get_range("k", range.clone()).await.unwrap();
+            let read = store.get_range("k", range.clone(), None).await.unwrap();
             assert_eq!(read, expected.as_bytes(), "{name}: {range:?}");
         }
-        let missing = store.get_range("none", 0..1).await;
+        let etag = store.head("k").await.unwrap().etag;
+        let same = store.get_range("k", 2..5, etag.as_deref()).await;
+        assert_eq!(same.unwrap(), b"234", "{name}");
+        let changed = store.get_range("k", 2..5, Some("another")).await;
+        assert!(matches!(changed, Err(StoreError::Changed { .. })), "{name}: {changed:?}");
+        let missing = store.get_range("none", 0..1, None).await;
         assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{name}: {missing:?}");
     }
 }
