@@ -104,6 +104,7 @@ impl Run {
             lanes: (0..load.pools).map(lane).collect(),
             map: lanes.clone(),
             merge: lanes,
+            chains: Vec::new(),
             in_flight_max: IN_FLIGHT,
             attempts_max: 5,
             retries_max: Some(u64::MAX),
@@ -136,8 +137,14 @@ impl Run {
 
     fn push(&mut self) {
         let call = CallId::new(u32::from(self.pushed % 16 == 15), (self.pushed % 16) as u32);
-        let need =
-            Need { prompt_bytes: 32_000, counted_tokens: 8_000, max_tokens: 1_500, is_escalated: false };
+        let need = Need {
+            prompt_bytes: 32_000,
+            cached_bytes: 0,
+            first: None,
+            counted_tokens: 8_000,
+            max_tokens: 1_500,
+            is_escalated: false,
+        };
         self.dispatcher.push(Ticket::new(self.pushed / 16, call), need);
         self.pushed += 1;
     }

@@ -150,6 +150,7 @@ async fn whole(documents: u32, in_flight: usize, latency: Duration) -> f64 {
         seed: 1,
         quotas: BTreeMap::new(),
         redo: Redo::default(),
+        passwords: Vec::new(),
         workers: Workers::new(isolate::Settings { workers: 0, ..isolate::Settings::default() }),
         now: || 1_800_000_000,
     };
@@ -192,6 +193,7 @@ fn record(pipeline: &pipeline::Pipeline) -> RunRecord {
         first_segment: 1,
         max_cost_usd: None,
         totals: Totals::default(),
+        seen: Vec::new(),
         pools: Vec::new(),
         documents: Vec::new(),
     }

@@ -24,10 +24,10 @@ use tokio::task::JoinHandle;
 
 use crate::cpu;
 use crate::domain::{Format, Gap, Layout, Place, Text};
-use crate::extract::{self, ExtractError, Options};
+use crate::extract::{self, ExtractError, Options, PageImage};
 
 /// What a child says first, so that a program that is none is noticed. The number changes with the protocol.
-const HELLO: &[u8; 8] = b"docmill1";
+const HELLO: &[u8; 8] = b"docmill2";
 
 /// A child is replaced after this much work; its parsers' caches and the fragments of its heap go with it.
 const WORK_A_CHILD: Duration = Duration::from_secs(20);
@@ -127,26 +127,57 @@ impl Workers {
             let (name, options) = (name.to_owned(), options.clone());
             return Ok(cpu::run(move || extract::extract_with(bytes, &name, &options)).await??);
         }
+        let (options, body_bytes) = (options.clone(), bytes.len() as u64);
+        let request = Request { name: name.to_owned(), task: Task::Text, options, body_bytes };
+        let (reply, body) = self.ask(&request, &bytes).await?;
+        reply.into_text(body)
+    }
+
+    /// Draws a page of a PDF as [`extract::page_image`] does, in a child as well.
+    pub async fn page_image(
+        &self,
+        bytes: Vec<u8>,
+        wanted: PageImage,
+        options: &Options,
+    ) -> Result<Vec<u8>, ReadError> {
+        let options = options.clone();
+        if self.settings.workers == 0 {
+            return Ok(cpu::run(move || extract::page_image(&bytes, &wanted, &options)).await??);
+        }
+        let body_bytes = bytes.len() as u64;
+        let request = Request { name: String::new(), task: Task::Page(wanted), options, body_bytes };
+        let (reply, body) = self.ask(&request, &bytes).await?;
+        reply.about()?;
+        Ok(body)
+    }
+
+    /// Has a child do a task, and a fresh one if a child that had done others before died over it.
+    async fn ask(&self, request: &Request, bytes: &[u8]) -> Result<(Reply, Vec<u8>), ReadError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let request =
-            Request { name: name.to_owned(), options: options.clone(), body_bytes: bytes.len() as u64 };
         if let Some(worker) = self.take_idle() {
-            match self.attempt(worker, &request, &bytes).await {
-                Err(ReadError::Crashed { how }) if how != Crash::Panic => {}
-                Err(ReadError::OutOfMemory { .. } | ReadError::Worker(_)) => {}
+            match self.attempt(worker, request, bytes).await {
+                Err(ReadError::Crashed { .. } | ReadError::OutOfMemory { .. } | ReadError::Worker(_)) => {}
                 result => return result,
             }
         }
         let worker = Worker::start(&self.settings).map_err(ReadError::Worker)?;
-        self.attempt(worker, &request, &bytes).await
+        self.attempt(worker, request, bytes).await
     }
 
     fn take_idle(&self) -> Option<Worker> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    async fn attempt(&self, mut worker: Worker, request: &Request, bytes: &[u8]) -> Result<Text, ReadError> {
-        let max_body_bytes = request.options.limits.max_text_bytes.saturating_add(1 << 10);
+    async fn attempt(
+        &self,
+        mut worker: Worker,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Result<(Reply, Vec<u8>), ReadError> {
+        let max_body_bytes = match request.task {
+            Task::Text => request.options.limits.max_text_bytes.saturating_add(1 << 10),
+            Task::Page(wanted) => wanted.max_bytes,
+        };
         let started = Instant::now();
         let exchange = worker.exchange(request, bytes, max_body_bytes);
         let result = match tokio::time::timeout(self.settings.time, exchange).await {
@@ -163,7 +194,7 @@ impl Workers {
                 if worker.busy < WORK_A_CHILD && worker.documents < DOCUMENTS_A_CHILD {
                     self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
                 }
-                reply.into_text(body)
+                Ok((reply, body))
             }
             Err(error) => Err(worker.cause_of_death(error, &self.settings).await),
         }
@@ -301,15 +332,23 @@ fn crash(status: ExitStatus) -> Crash {
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     name: String,
+    task: Task,
     options: Options,
     body_bytes: u64,
 }
 
-/// What became of it, framed in the same way before the text.
+/// What is wanted of a document.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Task {
+    Text,
+    Page(PageImage),
+}
+
+/// What became of it, framed in the same way before the text or the image.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reply {
-    /// `None`: its parser panicked.
-    result: Option<Result<About, ExtractError>>,
+    /// `None`: its parser panicked. Of an image there is nothing to say.
+    result: Option<Result<Option<About>, ExtractError>>,
     body_bytes: u64,
 }
 
@@ -326,30 +365,42 @@ struct About {
 }
 
 impl Reply {
-    fn new(read: Option<Result<Text, ExtractError>>) -> (Reply, String) {
-        match read {
-            None => (Reply { result: None, body_bytes: 0 }, String::new()),
-            Some(Err(error)) => (Reply { result: Some(Err(error)), body_bytes: 0 }, String::new()),
-            Some(Ok(text)) => {
-                let Text { body, format, layout, charset, source_offset, places, gaps, warnings } = text;
-                let charset = charset.to_owned();
-                let about = About { format, layout, charset, source_offset, places, gaps, warnings };
-                (Reply { result: Some(Ok(about)), body_bytes: body.len() as u64 }, body)
-            }
-        }
+    /// Does the task.
+    fn to(request: &Request, bytes: Vec<u8>) -> (Reply, Vec<u8>) {
+        let Request { name, task, options, .. } = request;
+        let work = || match task {
+            Task::Text => extract::extract_with(bytes, name, options).map(About::of),
+            Task::Page(wanted) => extract::page_image(&bytes, wanted, options).map(|png| (None, png)),
+        };
+        let (result, body) = match catch_unwind(AssertUnwindSafe(work)) {
+            Err(_) => (None, Vec::new()),
+            Ok(Err(error)) => (Some(Err(error)), Vec::new()),
+            Ok(Ok((about, body))) => (Some(Ok(about)), body),
+        };
+        (Reply { result, body_bytes: body.len() as u64 }, body)
+    }
+
+    fn about(self) -> Result<Option<About>, ReadError> {
+        Ok(self.result.ok_or(ReadError::Crashed { how: Crash::Panic })??)
     }
 
     fn into_text(self, body: Vec<u8>) -> Result<Text, ReadError> {
-        let about = match self.result {
-            None => return Err(ReadError::Crashed { how: Crash::Panic }),
-            Some(result) => result?,
-        };
-        let body = String::from_utf8(body).map_err(|_| {
-            ReadError::Worker(io::Error::new(io::ErrorKind::InvalidData, "an answer that is no text"))
-        })?;
+        let nonsense =
+            || ReadError::Worker(io::Error::new(io::ErrorKind::InvalidData, "an answer that is no text"));
+        let about = self.about()?.ok_or_else(nonsense)?;
+        let body = String::from_utf8(body).map_err(|_| nonsense())?;
         let About { format, layout, charset, source_offset, places, gaps, warnings } = about;
         let charset = extract::charset_name(&charset);
         Ok(Text { body, format, layout, charset, source_offset, places, gaps, warnings })
+    }
+}
+
+impl About {
+    fn of(text: Text) -> (Option<About>, Vec<u8>) {
+        let Text { body, format, layout, charset, source_offset, places, gaps, warnings } = text;
+        let charset = charset.to_owned();
+        let about = About { format, layout, charset, source_offset, places, gaps, warnings };
+        (Some(about), body.into_bytes())
     }
 }
 
@@ -373,13 +424,11 @@ pub fn serve(memory_bytes: u64, processor_s: u64) -> io::Result<()> {
         let request: Request = serde_json::from_slice(&header)?;
         let mut bytes = vec![0; request.body_bytes as usize];
         input.read_exact(&mut bytes)?;
-        let read =
-            catch_unwind(AssertUnwindSafe(|| extract::extract_with(bytes, &request.name, &request.options)));
-        let (reply, body) = Reply::new(read.ok());
+        let (reply, body) = Reply::to(&request, bytes);
         let header = serde_json::to_vec(&reply)?;
         output.write_all(&(header.len() as u32).to_le_bytes())?;
         output.write_all(&header)?;
-        output.write_all(body.as_bytes())?;
+        output.write_all(&body)?;
         output.flush()?;
     }
 }

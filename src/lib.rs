@@ -20,11 +20,12 @@
 //! | [`catalog`] | the models: windows, prices, what they refuse, when they end |
 //! | [`tokens`] | counting a text, exactly for public vocabularies (tables made by `build.rs`), with a bound for the others |
 //! | [`chunk`] | text, size and overlap to chunks that end at the best boundary |
-//! | [`extract`] | bytes to text: what a document is, its character set, its layout |
-//! | [`merge`] | from the answers so far to the next calls, at last to the result |
+//! | [`extract`] | bytes to text: what a document is, its character set, its layout, its language; members of archives |
+//! | [`family`] | a call to the native request body of its model's family, and an answer's body back to a reply |
+//! | [`merge`] | from the answers so far to the next calls, at last to the result; what an answer says that its sources do not |
 //! | [`sink`] | results to bytes, one file a format |
 //! | [`pipeline`] | the pipeline file as typed to a `Pipeline` that can not be invalid; prompts and their fences |
-//! | [`plan`] | the model of each stage, the calls of each document, what they cost |
+//! | [`plan`] | the route of each call and why, the calls of each document, what they cost and how long they take |
 //!
 //! Engines (tokio, no AWS):
 //!
@@ -36,13 +37,13 @@
 //! | [`ledger`] | paid answers and states of documents, in the sink: replay, compaction, fencing |
 //! | [`source`] | which documents: listing, globs, own output left out |
 //! | [`dispatch`] | which call goes out when, to which model: quota pools, priority, budget, retries, fallbacks |
-//! | [`report`] | events to totals, progress, tables, the run report |
+//! | [`report`] | events to totals, progress, tables, the run report; models side by side |
 //!
 //! Edges:
 //!
 //! | room | what it owns |
 //! |---|---|
-//! | [`aws`] | S3 as a store, Bedrock as a model, the account's quotas; errors are classified here |
+//! | [`aws`] | S3 as a store, Bedrock as a model, the account's quotas and models; errors are classified here |
 //! | [`run`] | where the rooms meet: one loop that orders everything |
 //! | [`sandbox`] | an S3 server and a Bedrock stand-in on a local port |
 //! | [`cli`] | flags, exit codes, what goes to stdout and what to stderr |
@@ -59,7 +60,7 @@
 //! 8. The sandbox imports nothing that makes requests or reads answers.
 //! 9. Same document, same pipeline: the same requests and the same result, to the byte, in whatever order answers come.
 //!
-//! Where to add something: a document format in [`extract`], a merge strategy in [`merge`], an output in [`sink`]: one
+//! Where to add something: a document format in [`extract`], a model's body in [`family`], a merge strategy in [`merge`], an output in [`sink`]: one
 //! file, one `match` arm that the compiler asks for, one fixture.
 
 #![forbid(unsafe_code)]
@@ -69,6 +70,7 @@ pub mod catalog;
 pub mod tokens;
 pub mod chunk;
 pub mod extract;
+pub mod family;
 pub mod merge;
 pub mod sink;
 pub mod pipeline;

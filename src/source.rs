@@ -1,10 +1,12 @@
 //! Which documents: walks the source's listing a page at a time and leaves out what the pipeline leaves out, folder
 //! markers, and docmill's own output.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::ObjectMeta;
 use crate::pipeline;
+use crate::plan::{Listed, Sampler};
 use crate::store::{Page, Store, StoreError};
 
 /// A page of documents to process.
@@ -28,8 +30,8 @@ enum Position {
     Start,
     /// The first page, fetched to see whether the source is there at all.
     Opened(Page),
-    /// The source is one object, not a folder.
-    Only(ObjectMeta),
+    /// The source is one object, not a folder, or some that were chosen.
+    Chosen(Vec<ObjectMeta>),
     After(String),
     End,
 }
@@ -41,7 +43,7 @@ impl Source {
 
     /// A source of the one object that the user named, which no glob has to select.
     pub fn only(store: Arc<dyn Store>, settings: pipeline::Source, object: ObjectMeta) -> Self {
-        Source { store, settings, own_output: None, position: Position::Only(object) }
+        Source { store, settings, own_output: None, position: Position::Chosen(vec![object]) }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -50,6 +52,14 @@ impl Source {
 
     pub fn settings(&self) -> &pipeline::Source {
         &self.settings
+    }
+
+    /// The documents of a sample.
+    pub fn chosen(&self) -> &[ObjectMeta] {
+        match &self.position {
+            Position::Chosen(documents) => documents,
+            _ => &[],
+        }
     }
 
     /// Fetches the first page, so that a source that is not there is found before anything is started.
@@ -66,9 +76,7 @@ impl Source {
             Position::Start => self.store.list(None).await?,
             Position::Opened(page) => page,
             Position::After(token) => self.store.list(Some(&token)).await?,
-            Position::Only(object) => {
-                return Ok(Selected { documents: vec![object], excluded: 0, last: true });
-            }
+            Position::Chosen(documents) => return Ok(Selected { documents, excluded: 0, last: true }),
             Position::End => return Ok(Selected { last: true, ..Selected::default() }),
         };
         if let Some(next) = page.next {
@@ -81,6 +89,32 @@ impl Source {
         documents.retain(|object| !self.is_own_output(&object.key) && self.settings.selects(&object.key));
         let excluded = (listed - documents.len()) as u64;
         Ok(Selected { documents, excluded, last: matches!(self.position, Position::End) })
+    }
+
+    /// Lists everything and keeps some documents, in key order, and what was listed. Which ones depends on their keys, and
+    /// on their sizes where a document is to be drawn with a chance in proportion to its size.
+    pub async fn sample(mut self, size: usize, by_size: bool) -> Result<(Source, Listed), StoreError> {
+        let mut sampler = Sampler::new(0, size);
+        let mut sizes = BTreeMap::new();
+        loop {
+            let page = self.next_page().await?;
+            for document in page.documents {
+                sampler.add(&document.key, if by_size { document.size } else { 0 });
+                sizes.insert(document.key.clone(), document);
+                // What the sampler has let go needs no more be known.
+                if sizes.len() > 4 * size + 1_000 {
+                    let (kept, _) = sampler.clone().finish();
+                    sizes.retain(|key, _| kept.binary_search(key).is_ok());
+                }
+            }
+            if page.last {
+                break;
+            }
+        }
+        let (keys, listed) = sampler.finish();
+        let documents = keys.iter().filter_map(|key| sizes.remove(key)).collect();
+        let Source { store, settings, .. } = self;
+        Ok((Source { store, settings, own_output: None, position: Position::Chosen(documents) }, listed))
     }
 
     fn is_own_output(&self, key: &str) -> bool {

@@ -8,8 +8,10 @@ use docmill::domain::{Format, Layout, Text};
 use docmill::extract::{ExtractError, Limits, Options, extract, extract_with, needs_isolation};
 use proptest::prelude::*;
 
+mod fuzz;
 mod hostile;
 mod isolation;
+mod losses;
 mod places;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/docs");

@@ -203,6 +203,7 @@ impl World {
             seed: 1,
             quotas: BTreeMap::new(),
             redo: Redo::default(),
+            passwords: Vec::new(),
             workers: Workers::new(Settings { workers: 0, ..Settings::default() }),
             now: || 1_800_000_000,
         };
@@ -262,6 +263,7 @@ fn record(pipeline: &Pipeline) -> RunRecord {
         first_segment: 1,
         max_cost_usd: None,
         totals: Totals::default(),
+        seen: Vec::new(),
         pools: Vec::new(),
         documents: Vec::new(),
     }

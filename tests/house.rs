@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of `src/lib.rs`; a room imports only rooms above it.
 const ROOMS: &[&str] = &[
-    "domain", "catalog", "tokens", "chunk", "extract", "merge", "sink", "pipeline", "plan", "cpu", "isolate",
-    "store", "ledger", "source", "dispatch", "report", "aws", "run", "sandbox", "cli",
+    "domain", "catalog", "tokens", "chunk", "extract", "family", "merge", "sink", "pipeline", "plan", "cpu",
+    "isolate", "store", "ledger", "source", "dispatch", "report", "aws", "run", "sandbox", "cli",
 ];
 /// No tokio, no aws, no files, no clock, no environment, no console.
 const PURE: &[&str] =
-    &["domain", "catalog", "tokens", "chunk", "extract", "merge", "sink", "pipeline", "plan"];
+    &["domain", "catalog", "tokens", "chunk", "extract", "family", "merge", "sink", "pipeline", "plan"];
 const MAY_NAME_AWS: &[&str] = &["aws", "sandbox"];
 /// What the sandbox may know of the client: facts and counting, never how requests are made or answers read.
 const SANDBOX_IMPORTS: &[&str] = &["domain", "catalog", "tokens", "cpu"];

@@ -3,12 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
+mod archives;
 mod bad_input;
 mod cli;
 mod extract;
+mod families;
+mod families_in_sandbox;
 mod faults;
 mod house;
 mod main_job;
+mod models;
 mod pipeline_file;
 mod resume;
 mod sandbox;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Run, World, docmill, files};
+use crate::support::{Run, World, docmill, document_keys, files};
 
 /// A sandbox with all fixtures in bucket `in`, and an empty bucket `out`.
 fn fixtures() -> (World, Vec<String>) {
     let world = World::new(&["inbox", "outbox"]);
-    let mut keys = Vec::new();
-    for (key, body) in files("fixtures/docs") {
+    let files = files("fixtures/docs");
+    let keys = document_keys(&files);
+    for (key, body) in files {
         world.put("inbox", &key, body);
-        keys.push(key);
     }
     (world, keys)
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Run, SUMMARISE, World, files};
+use crate::support::{Run, SUMMARISE, World, document_keys, files};
 
 /// Results below `prefix`, without docmill's own state.
 fn results(world: &World, bucket: &str, prefix: &str) -> BTreeMap<String, Vec<u8>> {
@@ -35,6 +35,11 @@ fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Ve
 
 /// How many documents there are.
 fn all() -> usize {
+    document_keys(&files("fixtures/docs")).len()
+}
+
+/// How many objects there are: an archive in which nothing has changed is passed over as one.
+fn listed() -> usize {
     files("fixtures/docs").len()
 }
 
@@ -121,7 +126,7 @@ fn an_unchanged_source_costs_its_listing_and_nothing_else() {
     let totals = again.totals();
     assert_eq!(
         (&totals["skipped"], &totals["selected"]),
-        (&Value::from(all()), &Value::from(all())),
+        (&Value::from(listed()), &Value::from(listed())),
         "{totals}"
     );
     assert!(again.events_of("document_started").is_empty(), "no document was read");
@@ -232,7 +237,7 @@ fn a_run_that_was_stopped_and_taken_over_finds_itself_fenced_when_it_wakes() {
     assert!(last.iter().any(|line| line.contains("taken the sink over")), "{last:#?}");
     assert_same(&results(&world, "outbox", ""), &after, "the zombie changed results");
     let again = Run::of(&mut run(&world, "s3://outbox/", &["--set", "map.max_tokens=900"])).expect(0);
-    assert_eq!(again.totals()["skipped"], all(), "the zombie changed the ledger");
+    assert_eq!(again.totals()["skipped"], listed(), "the zombie changed the ledger");
 }
 
 #[test]

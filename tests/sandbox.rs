@@ -2,9 +2,14 @@
 //! what must be refused.
 
 mod bedrock;
+mod caching;
+mod control;
+mod embeddings;
+mod extras;
 mod folder;
 mod hostile;
 mod listing;
+mod native;
 mod s3;
 mod storage;
 mod stream;

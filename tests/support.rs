@@ -223,3 +223,23 @@ pub fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     found.sort();
     found
 }
+
+/// The keys of the documents in these files: of an archive those of its members, and of the archives in it.
+pub fn document_keys(files: &[(String, Vec<u8>)]) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (key, bytes) in files {
+        if !key.ends_with(".zip") {
+            keys.push(key.clone());
+            continue;
+        }
+        let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+        let members = (0..zip.len()).map(|index| {
+            let mut member = zip.by_index(index).unwrap();
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut member, &mut bytes).unwrap();
+            (format!("{key}!/{}", member.name().unwrap()), bytes)
+        });
+        keys.extend(document_keys(&members.collect::<Vec<_>>()));
+    }
+    keys
+}

@@ -387,7 +387,7 @@ fn white_space_alone_gives_no_chunk() {
 #[test]
 fn prose_is_cut_well() {
     let text = prose(5, 600_000);
-    for (tokens, overlap, fill) in [(8_000, 500, 0.92), (1_000, 100, 0.92)] {
+    for (tokens, overlap, fill) in [(8_000, 500, 0.95), (1_000, 100, 0.95)] {
         let size = Size::new(tokens, overlap, Encoding::Cl100kBase).unwrap();
         let chunks = assert_laws(&text, Layout::Prose, &size);
         let well = chunks.iter().filter(|chunk| chunk.end >= Boundary::Sentence).count();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use docmill::sandbox::scenario::Scenario;
 use serde_json::Value;
 
-use crate::support::{Run, SUMMARISE, World, files};
+use crate::support::{Run, SUMMARISE, World, document_keys, files};
 
 /// Every fault of the service that passes, each hitting some requests in a hundred, and the store's as well.
 const FAULTS: &str = r#"
@@ -56,6 +56,11 @@ fn scenario(text: &str) -> Scenario {
 
 /// How many documents there are.
 fn all() -> usize {
+    document_keys(&files("fixtures/docs")).len()
+}
+
+/// How many objects there are: an archive in which nothing has changed is passed over as one.
+fn listed() -> usize {
     files("fixtures/docs").len()
 }
 
@@ -163,7 +168,7 @@ fn a_lost_acknowledgement_of_the_ledger_is_not_taken_for_another_run() {
     let run = world.summarise("s3://inbox/", "s3://outbox/", &[]).expect(0);
     assert_eq!(run.totals()["done"], all(), "{}", run.stderr);
     let again = world.summarise("s3://inbox/", "s3://outbox/", &[]).expect(0);
-    assert_eq!(again.totals()["skipped"], all());
+    assert_eq!(again.totals()["skipped"], listed());
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! Bedrock Runtime as a model: one request an attempt, streamed where the model can, so that a long answer is bounded by
-//! its silences and not by its length.
+//! Bedrock Runtime as a model, by Converse or InvokeModel as the call wants: one request an attempt, streamed where the
+//! model can, so that a long answer is bounded by its silences and not by its length.
 //!
 //! An answer counts as one only with its stop reason and its usage: a stream that ends without them broke off, whatever
 //! text came before. Where streaming is not open to us (a stand-in without it, an identity without
 //! `bedrock:InvokeModelWithResponseStream`), the answer is asked for whole, from the second call on at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,23 +16,22 @@ use aws_sdk_bedrockruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{IdentityCache, SharedHttpClient, StalledStreamProtectionConfig, Token};
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_bedrockruntime::operation::converse::ConverseOutput;
-use aws_sdk_bedrockruntime::operation::converse_stream::{ConverseStreamError, ConverseStreamOutput};
-use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ContentBlockDelta, ConversationRole, ConverseStreamOutput as StreamEvent,
-    InferenceConfiguration, Message, StopReason as WireStopReason, SystemContentBlock, TokenUsage,
-};
+use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamOutput;
+use aws_sdk_bedrockruntime::operation::invoke_model_with_response_stream::InvokeModelWithResponseStreamOutput;
+use aws_sdk_bedrockruntime::primitives::Blob;
+use aws_sdk_bedrockruntime::types::ResponseStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::failure::{classify, classify_in_stream, failure, withhold};
-use super::{chain, is_expired};
+use super::failure::{classify, classify_in_stream, failure, of_family, withhold};
+use super::invoke::{self, JSON, Meter};
+use super::{converse, is_expired};
+use crate::catalog;
 use crate::dispatch::{Failure, FailureClass, Model};
-use crate::domain::{Call, Reply, StopReason, Usage};
+use crate::domain::{Api, Call, Reply};
+use crate::family::{self, EmbedOptions, Embeddings};
 
 /// The SDK's default connect timeout, stated so that a change of defaults changes nothing here.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// What the SDK puts in the place of a missing enum value.
-const MISSING: &str = "no value was set";
 
 /// How long an attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +56,15 @@ pub struct Bedrock {
     idle: Duration,
     /// No stream goes on for longer, however lively: an hour where `limits.call_timeout` is five minutes.
     longest: Duration,
-    /// Models that are asked for whole answers.
-    unstreamed: RwLock<BTreeSet<String>>,
+    /// By the id that is called.
+    models: BTreeMap<String, catalog::Model>,
+    /// What turned out not to stream here.
+    unstreamed: RwLock<HashSet<(Api, String)>>,
 }
 
-/// Why a stream was not even tried to the end.
+/// What came of asking for a stream.
 enum Streamed {
-    Outcome(Result<Reply, Failure>),
+    Reply(Reply),
     NotOpen,
 }
 
@@ -72,7 +74,7 @@ impl Bedrock {
         endpoint: Option<&str>,
         http_client: Option<SharedHttpClient>,
         timeouts: CallTimeouts,
-        unstreamed: BTreeSet<String>,
+        models: BTreeMap<String, catalog::Model>,
         api_key: Option<&str>,
     ) -> Self {
         let limits = TimeoutConfig::builder()
@@ -101,7 +103,8 @@ impl Bedrock {
             endpoint,
             idle: timeouts.idle.min(timeouts.call),
             longest: timeouts.call.saturating_mul(12),
-            unstreamed: RwLock::new(unstreamed),
+            models,
+            unstreamed: RwLock::default(),
         }
     }
 
@@ -116,72 +119,196 @@ impl Bedrock {
         *client = Client::from_conf(config);
     }
 
-    fn is_streamed(&self, model: &str) -> bool {
-        !self.unstreamed.read().unwrap_or_else(PoisonError::into_inner).contains(model)
+    /// Vectors for `texts`, which must keep within [`family::embed_limits`] of the model.
+    pub async fn embed(
+        &self,
+        model: &str,
+        texts: &[String],
+        options: EmbedOptions,
+    ) -> Result<Embeddings, Failure> {
+        let known = invoke::known(self.models.get(model), model)?;
+        let body = family::embed_request(known, texts, options).map_err(of_family)?;
+        let meter = Meter::default();
+        let sent = self.client().invoke_model().model_id(model).content_type(JSON).accept(JSON);
+        let sent = sent.body(Blob::new(body)).customize().interceptor(meter.clone());
+        let outcome = match sent.send().await {
+            Ok(output) => {
+                let metered_tokens = meter.usage().map(|usage| usage.input_tokens);
+                let body = output.body().as_ref();
+                family::embed_reply(known, texts.len(), body, metered_tokens).map_err(of_family)
+            }
+            Err(error) => Err(self.failed(&error)),
+        };
+        outcome.map_err(|failure| texts.iter().fold(failure, |failure, text| withhold(failure, text)))
     }
 
-    async fn whole(&self, request: Request) -> Result<Reply, Failure> {
-        let Request { model, message, inference, system } = request;
-        let sent = self.client().converse().model_id(model).messages(message).inference_config(inference);
-        match sent.set_system(system).send().await {
-            Ok(output) => reply(output),
+    fn is_streamed(&self, call: &Call) -> bool {
+        let may = self.models.get(&call.model).is_none_or(|model| model.streaming);
+        let key = (call.options.api, call.model.clone());
+        may && !self.unstreamed.read().unwrap_or_else(PoisonError::into_inner).contains(&key)
+    }
+
+    pub(super) async fn whole(&self, call: &Call) -> Result<Reply, Failure> {
+        match call.options.api {
+            Api::Converse => self.converse_whole(call).await,
+            Api::Invoke => self.invoke_whole(call).await,
+        }
+    }
+
+    async fn streamed(&self, call: &Call) -> Result<Streamed, Failure> {
+        match call.options.api {
+            Api::Converse => self.converse_streamed(call).await,
+            Api::Invoke => self.invoke_streamed(call).await,
+        }
+    }
+
+    async fn converse_whole(&self, call: &Call) -> Result<Reply, Failure> {
+        let request = converse::Request::of(call, self.models.get(&call.model))?;
+        let guardrail = request.guardrail();
+        let sent = self
+            .client()
+            .converse()
+            .model_id(request.model)
+            .messages(request.message)
+            .set_system(request.system)
+            .inference_config(request.inference)
+            .set_tool_config(request.tools)
+            .set_guardrail_config(guardrail)
+            .set_output_config(request.output)
+            .set_additional_model_request_fields(request.model_fields)
+            .set_service_tier(request.tier)
+            .set_request_metadata(request.metadata);
+        match sent.send().await {
+            Ok(output) => converse::reply(&output),
             Err(error) => Err(self.failed(&error)),
         }
     }
 
-    async fn streamed(&self, request: Request) -> Streamed {
-        let Request { model, message, inference, system } = request;
-        let max_tokens = inference.max_tokens().unwrap_or_default();
-        let sent = self.client().converse_stream().model_id(model).messages(message);
-        match sent.inference_config(inference).set_system(system).send().await {
-            Ok(output) => Streamed::Outcome(self.collect(output, max_tokens).await),
-            Err(error) if is_streaming_refused(&error) => Streamed::NotOpen,
-            Err(error) => Streamed::Outcome(Err(self.failed(&error))),
+    async fn converse_streamed(&self, call: &Call) -> Result<Streamed, Failure> {
+        let request = converse::Request::of(call, self.models.get(&call.model))?;
+        let guardrail = request.stream_guardrail();
+        let sent = self
+            .client()
+            .converse_stream()
+            .model_id(request.model)
+            .messages(request.message)
+            .set_system(request.system)
+            .inference_config(request.inference)
+            .set_tool_config(request.tools)
+            .set_guardrail_config(guardrail)
+            .set_output_config(request.output)
+            .set_additional_model_request_fields(request.model_fields)
+            .set_service_tier(request.tier)
+            .set_request_metadata(request.metadata);
+        match sent.send().await {
+            Ok(output) => self.collect_events(output, call.max_tokens).await.map(Streamed::Reply),
+            Err(error) if is_streaming_refused(&error) => Ok(Streamed::NotOpen),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 
-    /// Takes a stream in, event by event.
-    async fn collect(&self, mut output: ConverseStreamOutput, max_tokens: i32) -> Result<Reply, Failure> {
-        // No vocabulary in use has tokens of as many bytes on average: more is no answer but a leak.
-        let bytes_max = usize::try_from(max_tokens).unwrap_or_default().saturating_mul(64).max(1 << 16);
-        let (mut alive, ends) = (Instant::now(), Instant::now() + self.longest);
-        let broken = |what: String| failure(FailureClass::Broken, what);
-        let (mut text, mut stop, mut usage) = (String::new(), None, None);
+    async fn invoke_whole(&self, call: &Call) -> Result<Reply, Failure> {
+        let model = self.models.get(&call.model);
+        let request = invoke::Request::of(call, model, false)?;
+        let meter = Meter::default();
+        let sent = self
+            .client()
+            .invoke_model()
+            .model_id(request.model)
+            .content_type(JSON)
+            .accept(JSON)
+            .body(request.body)
+            .set_guardrail_identifier(request.guardrail_id)
+            .set_guardrail_version(request.guardrail_version)
+            .set_service_tier(request.tier)
+            .set_request_metadata(request.metadata)
+            .customize()
+            .interceptor(meter.clone());
+        match sent.send().await {
+            Ok(output) => {
+                let model = invoke::known(model, &call.model)?;
+                family::reply(model, output.body().as_ref(), meter.usage()).map_err(of_family)
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    async fn invoke_streamed(&self, call: &Call) -> Result<Streamed, Failure> {
+        let model = self.models.get(&call.model);
+        let request = invoke::Request::of(call, model, true)?;
+        let sent = self
+            .client()
+            .invoke_model_with_response_stream()
+            .model_id(request.model)
+            .content_type(JSON)
+            .accept(JSON)
+            .body(request.body)
+            .set_guardrail_identifier(request.guardrail_id)
+            .set_guardrail_version(request.guardrail_version)
+            .set_service_tier(request.tier)
+            .set_request_metadata(request.metadata);
+        match sent.send().await {
+            Ok(output) => {
+                let stream = family::Stream::new(invoke::known(model, &call.model)?);
+                self.collect_chunks(output, stream, call.max_tokens).await.map(Streamed::Reply)
+            }
+            Err(error) if is_streaming_refused(&error) => Ok(Streamed::NotOpen),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Takes a stream of Converse in, event by event.
+    async fn collect_events(
+        &self,
+        mut output: ConverseStreamOutput,
+        max_tokens: u32,
+    ) -> Result<Reply, Failure> {
+        let mut patience = self.patience(max_tokens);
+        let mut answer = converse::Answer::default();
         loop {
-            let until = (alive + self.idle).min(ends);
-            let event = match timeout_at(until, output.stream.recv()).await {
+            let event = match patience.wait(output.stream.recv()).await {
                 Ok(Ok(Some(event))) => event,
                 // Complete, whatever became of the connection after that.
-                _ if stop.is_some() && usage.is_some() => break,
+                _ if answer.is_complete() => break,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(classify_in_stream(&error)),
-                Err(_) => {
-                    let message = format!(
-                        "the stream brought no text for {} s (limits.idle_timeout)",
-                        self.idle.as_secs()
-                    );
-                    return Err(failure(FailureClass::Timeout, message));
-                }
+                Err(failure) => return Err(failure),
             };
-            match event {
-                StreamEvent::ContentBlockDelta(event) => {
-                    // Reasoning has deltas of its own kind, which are no part of the answer.
-                    if let Some(ContentBlockDelta::Text(delta)) = event.delta() {
-                        text.push_str(delta);
-                    }
-                    alive = Instant::now();
-                    if text.len() > bytes_max {
-                        return Err(broken("the answer is far longer than max_tokens allows".to_owned()));
-                    }
-                }
-                StreamEvent::MessageStop(event) => stop = Some(stop_reason(event.stop_reason())?),
-                StreamEvent::Metadata(event) => usage = event.usage().and_then(billed),
-                _ => {}
-            }
+            let is_alive = answer.take(&event)?;
+            patience.note(is_alive, answer.bytes())?;
         }
-        let stop = stop.ok_or_else(|| broken("the stream ended before the answer did".to_owned()))?;
-        let usage = usage.ok_or_else(|| broken("the stream ended without usage figures".to_owned()))?;
-        Ok(Reply { text, stop, usage })
+        answer.finish("stream")
+    }
+
+    /// Takes a stream of InvokeModel in, chunk by chunk.
+    async fn collect_chunks(
+        &self,
+        mut output: InvokeModelWithResponseStreamOutput,
+        mut stream: family::Stream,
+        max_tokens: u32,
+    ) -> Result<Reply, Failure> {
+        let mut patience = self.patience(max_tokens);
+        loop {
+            let event = match patience.wait(output.body.recv()).await {
+                Ok(Ok(Some(event))) => event,
+                _ if stream.is_complete() => break,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(classify_in_stream(&error)),
+                Err(failure) => return Err(failure),
+            };
+            let ResponseStream::Chunk(part) = event else { continue };
+            let chunk = part.bytes().map(Blob::as_ref).unwrap_or_default();
+            let progress = stream.push(chunk).map_err(of_family)?;
+            patience.note(progress.is_alive, progress.answer_bytes)?;
+        }
+        stream.finish().map_err(of_family)
+    }
+
+    fn patience(&self, max_tokens: u32) -> Patience {
+        let now = Instant::now();
+        // No vocabulary in use has tokens of as many bytes on average: more is no answer but a leak.
+        let bytes_max = usize::try_from(max_tokens).unwrap_or_default().saturating_mul(64).max(1 << 16);
+        Patience { idle: self.idle, alive: now, ends: now + self.longest, bytes_max }
     }
 
     fn failed<E>(&self, error: &SdkError<E>) -> Failure
@@ -197,54 +324,63 @@ impl Bedrock {
     }
 }
 
-/// A call in the SDK's types.
-struct Request {
-    model: String,
-    message: Message,
-    inference: InferenceConfiguration,
-    system: Option<Vec<SystemContentBlock>>,
+/// How long a stream is waited for, and how much of it is taken.
+struct Patience {
+    idle: Duration,
+    alive: Instant,
+    ends: Instant,
+    bytes_max: usize,
 }
 
-impl Request {
-    fn of(call: &Call) -> Result<Self, Failure> {
-        let content = ContentBlock::Text(call.user.clone());
-        let message = Message::builder().role(ConversationRole::User).content(content).build();
-        let message = message.map_err(|e| failure(FailureClass::Malformed, chain(&e)))?;
-        let max_tokens = i32::try_from(call.max_tokens).unwrap_or(i32::MAX);
-        let inference = InferenceConfiguration::builder()
-            .max_tokens(max_tokens)
-            .set_temperature(call.temperature_milli.map(|milli| milli as f32 / 1000.0))
-            .build();
-        let system = call.system.as_ref().map(|text| vec![SystemContentBlock::Text(text.clone())]);
-        Ok(Request { model: call.model.clone(), message, inference, system })
+impl Patience {
+    /// What comes next, or why it is not waited for any longer.
+    async fn wait<F: Future>(&self, next: F) -> Result<F::Output, Failure> {
+        let until = (self.alive + self.idle).min(self.ends);
+        timeout_at(until, next).await.map_err(|_| {
+            let seconds = self.idle.as_secs();
+            let message = format!("the stream brought no text for {seconds} s (limits.idle_timeout)");
+            failure(FailureClass::Timeout, message)
+        })
+    }
+
+    fn note(&mut self, is_alive: bool, answer_bytes: usize) -> Result<(), Failure> {
+        if is_alive {
+            self.alive = Instant::now();
+        }
+        if answer_bytes > self.bytes_max {
+            let message = "the answer is far longer than max_tokens allows".to_owned();
+            return Err(failure(FailureClass::Broken, message));
+        }
+        Ok(())
     }
 }
 
 #[async_trait::async_trait]
 impl Model for Bedrock {
     async fn converse(&self, call: &Call) -> Result<Reply, Failure> {
-        let outcome = if self.is_streamed(&call.model) {
-            match self.streamed(Request::of(call)?).await {
-                Streamed::Outcome(outcome) => outcome,
-                Streamed::NotOpen => {
-                    let outcome = self.whole(Request::of(call)?).await;
+        let outcome = if self.is_streamed(call) {
+            match self.streamed(call).await {
+                Ok(Streamed::Reply(reply)) => Ok(reply),
+                Ok(Streamed::NotOpen) => {
+                    let outcome = self.whole(call).await;
                     // Only what works is a reason not to ask for a stream again.
                     if outcome.is_ok() {
                         let mut unstreamed = self.unstreamed.write().unwrap_or_else(PoisonError::into_inner);
-                        unstreamed.insert(call.model.clone());
+                        unstreamed.insert((call.options.api, call.model.clone()));
                     }
                     outcome
                 }
+                Err(failure) => Err(failure),
             }
         } else {
-            self.whole(Request::of(call)?).await
+            self.whole(call).await
         };
         outcome.map_err(|failure| withhold(failure, &call.user))
     }
 }
 
 /// There is no such operation here, or not for us, or not for this model: nothing was made or billed.
-fn is_streaming_refused(error: &SdkError<ConverseStreamError>) -> bool {
+fn is_streaming_refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     let SdkError::ServiceError(service) = error else { return false };
     let status = service.raw().status().as_u16();
     let (code, text) =
@@ -257,43 +393,4 @@ fn is_streaming_refused(error: &SdkError<ConverseStreamError>) -> bool {
         400 => text.contains("stream") && (text.contains("not support") || text.contains("unsupported")),
         _ => code.contains("UnknownOperation"),
     }
-}
-
-fn reply(output: ConverseOutput) -> Result<Reply, Failure> {
-    let broken = |what: &str| failure(FailureClass::Broken, format!("the answer has no {what}"));
-    let usage = output.usage().and_then(billed).ok_or_else(|| broken("usage figures"))?;
-    let stop = stop_reason(output.stop_reason())?;
-    let message = output.output().and_then(|o| o.as_message().ok()).ok_or_else(|| broken("message"))?;
-    // Reasoning may come first and between: all text blocks are the answer, not `content[0]`.
-    let text =
-        message.content().iter().filter_map(|block| block.as_text().ok()).map(String::as_str).collect();
-    Ok(Reply { text, stop, usage })
-}
-
-/// The SDK puts zeros for what is missing. No prompt has no tokens, and an answer without a price would not count
-/// against the budget.
-fn billed(usage: &TokenUsage) -> Option<Usage> {
-    let tokens = |n: i32| u64::try_from(n).unwrap_or_default();
-    let usage = Usage {
-        input_tokens: tokens(usage.input_tokens()),
-        output_tokens: tokens(usage.output_tokens()),
-        cache_read_tokens: tokens(usage.cache_read_input_tokens().unwrap_or_default()),
-        cache_write_tokens: tokens(usage.cache_write_input_tokens().unwrap_or_default()),
-    };
-    (usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens > 0).then_some(usage)
-}
-
-fn stop_reason(reason: &WireStopReason) -> Result<StopReason, Failure> {
-    Ok(match reason {
-        WireStopReason::EndTurn => StopReason::EndTurn,
-        WireStopReason::StopSequence => StopReason::StopSequence,
-        WireStopReason::MaxTokens => StopReason::MaxTokens,
-        WireStopReason::ModelContextWindowExceeded => StopReason::ContextWindowExceeded,
-        WireStopReason::GuardrailIntervened => StopReason::GuardrailIntervened,
-        WireStopReason::ContentFiltered => StopReason::ContentFiltered,
-        other if other.as_str() == MISSING => {
-            return Err(failure(FailureClass::Broken, "the answer has no stop reason".to_owned()));
-        }
-        other => StopReason::Other(other.as_str().to_owned()),
-    })
 }

@@ -2,16 +2,23 @@
 //! says two things with one type. Nothing that quotes the request gets out.
 
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
+use aws_sdk_bedrockruntime::types::error::{ConverseStreamOutputError, ResponseStreamError};
 
 use super::{chain, credentials_message, is_credentials, is_expired, is_unreachable};
 use crate::dispatch::{Failure, FailureClass};
+use crate::family::FamilyError;
 
 /// Service messages are shown to people; a page of HTML from a proxy is not.
 const MESSAGE_CHARS_MAX: usize = 400;
 
 pub(super) fn failure(class: FailureClass, message: String) -> Failure {
     Failure { class, message, retry_after_ms: None }
+}
+
+/// A request that can not be made was not sent; a reply that is none may have been billed.
+pub(super) fn of_family(error: FamilyError) -> Failure {
+    let class = if error.is_of_request() { FailureClass::Malformed } else { FailureClass::Broken };
+    failure(class, error.to_string())
 }
 
 /// A service that refuses a prompt may quote it. Messages go to logs and reports, document text does not.
@@ -61,24 +68,48 @@ where
     Failure { class, message: message.chars().take(MESSAGE_CHARS_MAX).collect(), retry_after_ms }
 }
 
+/// The exceptions that can stand in a stream, as status, error type and the service's words.
+pub(super) trait StreamException {
+    fn told(&self) -> (u16, &str, Option<&str>);
+}
+
+impl StreamException for ConverseStreamOutputError {
+    fn told(&self) -> (u16, &str, Option<&str>) {
+        match self {
+            Self::InternalServerException(e) => (500, "InternalServerException", e.message()),
+            Self::ModelStreamErrorException(e) => (424, "ModelStreamErrorException", e.message()),
+            Self::ValidationException(e) => (400, "ValidationException", e.message()),
+            Self::ThrottlingException(e) => (429, "ThrottlingException", e.message()),
+            Self::ServiceUnavailableException(e) => (503, "ServiceUnavailableException", e.message()),
+            other => (500, other.code().unwrap_or("an unknown exception"), other.message()),
+        }
+    }
+}
+
+impl StreamException for ResponseStreamError {
+    fn told(&self) -> (u16, &str, Option<&str>) {
+        match self {
+            Self::InternalServerException(e) => (500, "InternalServerException", e.message()),
+            Self::ModelStreamErrorException(e) => (424, "ModelStreamErrorException", e.message()),
+            Self::ModelTimeoutException(e) => (408, "ModelTimeoutException", e.message()),
+            Self::ValidationException(e) => (400, "ValidationException", e.message()),
+            Self::ThrottlingException(e) => (429, "ThrottlingException", e.message()),
+            Self::ServiceUnavailableException(e) => (503, "ServiceUnavailableException", e.message()),
+            other => (500, other.code().unwrap_or("an unknown exception"), other.message()),
+        }
+    }
+}
+
 /// An exception in the middle of a stream: the service has worked, and may have billed, for what came before it.
-pub(super) fn classify_in_stream<R>(error: &SdkError<ConverseStreamOutputError, R>) -> Failure
+pub(super) fn classify_in_stream<E, R>(error: &SdkError<E, R>) -> Failure
 where
-    R: std::fmt::Debug,
-    SdkError<ConverseStreamOutputError, R>: std::error::Error,
+    E: StreamException,
+    SdkError<E, R>: std::error::Error,
 {
-    use ConverseStreamOutputError as Exception;
     let SdkError::ServiceError(service) = error else {
         return failure(FailureClass::Broken, format!("the stream broke off: {}", chain(error)));
     };
-    let (status, code, message) = match service.err() {
-        Exception::InternalServerException(e) => (500, "InternalServerException", e.message()),
-        Exception::ModelStreamErrorException(e) => (424, "ModelStreamErrorException", e.message()),
-        Exception::ValidationException(e) => (400, "ValidationException", e.message()),
-        Exception::ThrottlingException(e) => (429, "ThrottlingException", e.message()),
-        Exception::ServiceUnavailableException(e) => (503, "ServiceUnavailableException", e.message()),
-        other => (500, other.code().unwrap_or("an unknown exception"), other.message()),
-    };
+    let (status, code, message) = service.err().told();
     let message = message.unwrap_or_default();
     let shown: String = format!("{code} in the stream: {message}").chars().take(MESSAGE_CHARS_MAX).collect();
     // What came before it may have been billed, whatever stopped it.

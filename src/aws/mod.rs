@@ -5,11 +5,16 @@
 //! `AWS_BEARER_TOKEN_BEDROCK`), because the SDK's own chain resolves them.
 
 mod bedrock;
+mod converse;
 mod failure;
+mod foundation;
+mod invoke;
 mod quotas;
 mod s3;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -18,9 +23,11 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedHttpClient};
 
 pub use bedrock::{Bedrock, CallTimeouts};
+pub use foundation::ListingError;
 pub use quotas::AccountQuotas;
 pub use s3::S3;
 
+use crate::catalog;
 use crate::store::StoreError;
 
 /// The region that the environment or the profile names, without asking the instance metadata service.
@@ -163,12 +170,12 @@ impl Aws {
         AccountQuotas::ask(&AccountQuotas::client(&self.config, endpoint)).await.map(Some)
     }
 
-    /// Bedrock; the models `unstreamed` have no streaming.
-    pub fn bedrock(&self, unstreamed: BTreeSet<String>) -> Bedrock {
+    /// Bedrock. `models` tells by the id that is called, ARNs included, what each model takes.
+    pub fn bedrock(&self, models: BTreeMap<String, catalog::Model>) -> Bedrock {
         let endpoint = self.settings.bedrock_endpoint.as_deref().or(self.config.endpoint_url());
         let timeouts = self.settings.call_timeouts;
         let api_key = self.settings.api_key.as_deref();
-        Bedrock::new(&self.config, endpoint, direct_client(endpoint), timeouts, unstreamed, api_key)
+        Bedrock::new(&self.config, endpoint, direct_client(endpoint), timeouts, models, api_key)
     }
 }
 

@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn every_day_of_four_centuries_reads_back() {
-        let first: Date = "1900-01-01".parse().unwrap();
+        let first: Date = "1900-01-01".parse().expect("a date");
         for days_since_1970 in first.days_since_1970..first.days_since_1970 + 146_097 {
             let date = Date { days_since_1970 };
-            assert_eq!(date.to_string().parse::<Date>().unwrap(), date);
+            assert_eq!(date.to_string().parse::<Date>().expect("a date"), date);
         }
     }
 

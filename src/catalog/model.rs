@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use super::date::Date;
 use super::estimate::TokenEstimate;
+use super::features::{CacheRule, Features};
 use super::quota::Quota;
-use crate::domain::{Usage, Usd};
+use crate::domain::{ServiceTier, Usage, Usd};
 
 /// The vendor's schema of request and reply bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -51,6 +52,33 @@ pub enum Family {
     TwelvelabsPegasus,
 }
 
+impl Family {
+    /// As the table writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Ai21J2 => "ai21.j2",
+            Family::Ai21Jamba => "ai21.jamba",
+            Family::AmazonNova => "amazon.nova",
+            Family::AmazonTitanEmbed => "amazon.titan-embed",
+            Family::AmazonTitanText => "amazon.titan-text",
+            Family::AnthropicMessages => "anthropic.messages",
+            Family::AnthropicText => "anthropic.text",
+            Family::CohereCommand => "cohere.command",
+            Family::CohereCommandR => "cohere.command-r",
+            Family::CohereEmbed => "cohere.embed",
+            Family::DeepseekR1 => "deepseek.r1",
+            Family::MetaLlama2 => "meta.llama2",
+            Family::MetaLlama3 => "meta.llama3",
+            Family::MetaLlama4 => "meta.llama4",
+            Family::MistralChat => "mistral.chat",
+            Family::MistralText => "mistral.text",
+            Family::OpenaiChat => "openai.chat",
+            Family::TwelvelabsEmbed => "twelvelabs.embed",
+            Family::TwelvelabsPegasus => "twelvelabs.pegasus",
+        }
+    }
+}
+
 /// What a model is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,9 +110,21 @@ pub struct Price {
     pub cache_read: Option<Usd>,
     /// Kept for five minutes. `None`: not known, charged as input.
     pub cache_write: Option<Usd>,
+    /// Kept for an hour. `None`: not offered, or not known.
+    pub cache_write_1h: Option<Usd>,
 }
 
 impl Price {
+    /// Without prices for cached tokens: they are charged as input.
+    pub const fn new(input: Usd, output: Usd) -> Price {
+        Price { input, output, cache_read: None, cache_write: None, cache_write_1h: None }
+    }
+
+    /// The price of calls whose cache points ask for an hour. `None`: not offered, or not known.
+    pub fn with_cache_of_an_hour(self) -> Option<Price> {
+        Some(Price { cache_write: Some(self.cache_write_1h?), ..self })
+    }
+
     pub fn cost(&self, usage: Usage) -> Usd {
         self.input.times(usage.input_tokens)
             + self.output.times(usage.output_tokens)
@@ -99,6 +139,71 @@ pub struct LongPrompt {
     /// Prompts of more tokens than this (cached ones included) pay `price`.
     pub above_tokens: u64,
     pub price: Price,
+}
+
+/// What a call is paid at. Not every model is offered in every tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// On demand, as long as nothing else is asked for.
+    #[default]
+    Standard,
+    /// Cheaper and slower, on demand.
+    Flex,
+    /// Dearer and first, on demand.
+    Priority,
+    /// A batch job (CreateModelInvocationJob).
+    Batch,
+}
+
+impl Tier {
+    pub const ALL: [Tier; 4] = [Tier::Standard, Tier::Flex, Tier::Priority, Tier::Batch];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Standard => "standard",
+            Tier::Flex => "flex",
+            Tier::Priority => "priority",
+            Tier::Batch => "batch",
+        }
+    }
+}
+
+impl From<Option<ServiceTier>> for Tier {
+    fn from(tier: Option<ServiceTier>) -> Tier {
+        match tier {
+            None => Tier::Standard,
+            Some(ServiceTier::Flex) => Tier::Flex,
+            Some(ServiceTier::Priority) => Tier::Priority,
+        }
+    }
+}
+
+/// Prices beside the standard one. `None`: not offered, or not known, and so not to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierPrices {
+    pub flex: Option<Price>,
+    pub priority: Option<Price>,
+    pub batch: Option<Price>,
+}
+
+/// How a model stands on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    Active,
+    /// It still answers those who use it, gets no more quota, and will end.
+    Legacy,
+    /// Calls may fail from the day on.
+    Ended,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Legacy => "legacy",
+            Status::Ended => "ended",
+        }
+    }
 }
 
 /// A model, or an inference profile of it, as it is called on demand.
@@ -116,6 +221,11 @@ pub struct Model {
     pub max_output_tokens: u32,
     pub price: Price,
     pub long_prompt: Option<LongPrompt>,
+    /// Flex, priority and batch, for prompts that are not long; `price_at` knows about both.
+    pub tiers: TierPrices,
+    pub features: Features,
+    /// `None`: no prompt caching by cache points, or its minimum is not known.
+    pub cache: Option<CacheRule>,
     /// False: temperature and its like are refused with an error (Claude Opus 4.7 and later, every Claude 5, GPT 5 and 6).
     pub sampling: bool,
     /// False: Converse refuses a system prompt for this model.
@@ -131,10 +241,16 @@ pub struct Model {
     pub burndown: u32,
     /// What a new account may use of it a minute, as far as it is published. Accounts differ: a starting point.
     pub quota: Quota,
+    /// The day it was launched, if known.
+    pub start: Option<Date>,
+    /// A day on which it already was a legacy model.
+    pub legacy: Option<Date>,
     /// The first day on which calls may fail.
     pub end_of_life: Option<Date>,
     /// The base id of the model that is suggested instead.
     pub successor: Option<String>,
+    /// Regions that are known to be the only ones of the bare id; empty: not known.
+    pub only_in: Vec<String>,
     pub estimate: TokenEstimate,
 }
 
@@ -147,12 +263,62 @@ impl Model {
         }
     }
 
+    /// The price of each token of a call in `tier`. `None`: the tier is not offered, or its price is not known.
+    ///
+    /// The price lists name a tier for short prompts only, as a share of the standard price: a long prompt pays the same
+    /// share of its own price.
+    pub fn price_at(&self, tier: Tier, prompt_tokens: u64) -> Option<Price> {
+        let standard = *self.price_for(prompt_tokens);
+        let price = match tier {
+            Tier::Standard => return Some(standard),
+            Tier::Flex => self.tiers.flex?,
+            Tier::Priority => self.tiers.priority?,
+            Tier::Batch => self.tiers.batch?,
+        };
+        if standard == self.price {
+            return Some(price);
+        }
+        let share = |long: Usd, short: Usd, of_tier: Usd| scale(long, of_tier, short);
+        let shared = |long: Option<Usd>, short: Option<Usd>, of_tier: Option<Usd>| {
+            Some(share(long?, short?, of_tier?))
+        };
+        Some(Price {
+            input: share(standard.input, self.price.input, price.input),
+            output: share(standard.output, self.price.output, price.output),
+            cache_read: shared(standard.cache_read, self.price.cache_read, price.cache_read),
+            cache_write: shared(standard.cache_write, self.price.cache_write, price.cache_write),
+            cache_write_1h: shared(standard.cache_write_1h, self.price.cache_write_1h, price.cache_write_1h),
+        })
+    }
+
     /// What a call costs that was billed with this usage.
     pub fn cost(&self, usage: Usage) -> Usd {
-        let prompt_tokens = usage
-            .input_tokens
-            .saturating_add(usage.cache_read_tokens)
-            .saturating_add(usage.cache_write_tokens);
-        self.price_for(prompt_tokens).cost(usage)
+        self.price_for(prompt_tokens(usage)).cost(usage)
     }
+
+    /// What a call in `tier` costs that was billed with this usage. `None`: no known price.
+    pub fn cost_at(&self, tier: Tier, usage: Usage) -> Option<Usd> {
+        Some(self.price_at(tier, prompt_tokens(usage))?.cost(usage))
+    }
+
+    pub fn status(&self, today: Date) -> Status {
+        if self.end_of_life.is_some_and(|on| on <= today) {
+            Status::Ended
+        } else if self.legacy.is_some_and(|since| since <= today) {
+            Status::Legacy
+        } else {
+            Status::Active
+        }
+    }
+}
+
+fn prompt_tokens(usage: Usage) -> u64 {
+    usage.input_tokens.saturating_add(usage.cache_read_tokens).saturating_add(usage.cache_write_tokens)
+}
+
+/// `price x numerator / denominator`, rounded up.
+fn scale(price: Usd, numerator: Usd, denominator: Usd) -> Usd {
+    let product = u128::from(price.pico()) * u128::from(numerator.pico());
+    let scaled = product.div_ceil(u128::from(denominator.pico()).max(1));
+    Usd::from_pico(u64::try_from(scaled).unwrap_or(u64::MAX))
 }

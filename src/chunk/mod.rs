@@ -2,6 +2,9 @@
 
 mod anchor;
 mod cut;
+mod cutter;
+mod effort;
+mod exact;
 mod halve;
 mod outline;
 mod place;
@@ -15,7 +18,7 @@ use serde::Serialize;
 pub use self::halve::halve;
 pub use self::stream::{Stream, StreamedChunk};
 
-use self::cut::{Cutter, Step};
+use self::cutter::{Cutter, Step};
 use self::tally::View;
 use crate::domain::{Chunk, Layout};
 use crate::tokens::Encoding;
@@ -96,12 +99,11 @@ impl Size {
 
 /// Cuts `text`. White space alone gives no chunk; otherwise the cores tile the text.
 ///
-/// The result depends on the text, layout and size alone; a text of several megabytes is counted by all threads of the rayon
-/// pool.
+/// The result depends on the text, layout and size alone; a text of several megabytes is counted and cut by all threads of the
+/// rayon pool.
 pub fn chunks(text: &str, layout: Layout, size: &Size) -> Vec<Chunk> {
-    let mut chunks = Chunks::new(text, layout, size);
-    chunks.cutter.count_all(chunks.view);
-    chunks.collect()
+    let Chunks { view, cutter, .. } = Chunks::new(text, layout, size);
+    cutter.all(view)
 }
 
 /// The same one by one, each worked out when it is asked for.
@@ -123,12 +125,21 @@ where
 pub struct Chunks<'t> {
     view: View<'t>,
     cutter: Cutter,
+    /// What lies before has been forgotten.
+    known_from: usize,
 }
+
+/// Bytes that are forgotten at once.
+const FORGET: usize = 64 << 10;
 
 impl<'t> Chunks<'t> {
     fn new(text: &'t str, layout: Layout, size: &Size) -> Chunks<'t> {
         let text = if text.trim().is_empty() { "" } else { text };
-        Chunks { view: View { text, base: 0, is_all: true }, cutter: Cutter::new(layout, size) }
+        Chunks {
+            view: View { text, base: 0, is_all: true },
+            cutter: Cutter::new(layout, size),
+            known_from: 0,
+        }
     }
 }
 
@@ -137,7 +148,14 @@ impl Iterator for Chunks<'_> {
 
     fn next(&mut self) -> Option<Chunk> {
         match self.cutter.next(self.view) {
-            Step::Chunk(chunk) => Some(chunk),
+            Step::Chunk(chunk) => {
+                let needed = self.cutter.needs_from();
+                if needed > self.known_from + FORGET {
+                    self.cutter.forget_before(needed);
+                    self.known_from = needed;
+                }
+                Some(chunk)
+            }
             Step::More | Step::Done => None,
         }
     }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::anchor::Anchors;
-use super::place::surroundings;
-use super::tally::View;
+use super::effort::spend;
+use super::place::mix;
+use super::tally::{Finger, Tally, View};
 use crate::domain::{Boundary, Layout};
 
 /// A line that is longer is looked at in parts, so that what has to be known in advance is bounded.
@@ -16,11 +17,16 @@ const LONGEST_FIELD: usize = 64 << 10;
 /// Lines from this length on are paragraphs that nobody wrapped.
 const UNWRAPPED: usize = 200;
 
+/// Bytes of a line that tell it from others.
+const HASHED: usize = 512;
+
 /// The start of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     pub at: usize,
     pub level: Boundary,
+    /// Of this line and the one before.
+    pub hash: u64,
     /// Whether the line should stay in one: a row, a record, a line of code.
     pub is_solid: bool,
 }
@@ -29,6 +35,7 @@ pub(super) struct Outline {
     layout: Layout,
     spots: VecDeque<Spot>,
     anchors: Option<Anchors>,
+    finger: Finger,
     /// Start of the line that is looked at next.
     at: usize,
     /// The first record of a table, once it has been read.
@@ -46,14 +53,16 @@ struct Before {
     is_long: bool,
     /// Whether the line is the rest of one that was too long.
     is_same_line: bool,
+    hash: u64,
 }
 
 impl Outline {
-    pub fn new(layout: Layout, anchor_reach: usize) -> Outline {
+    pub fn new(layout: Layout, anchor_reach: u64) -> Outline {
         Outline {
             layout,
             spots: VecDeque::new(),
             anchors: (anchor_reach > 0).then(|| Anchors::new(anchor_reach)),
+            finger: Finger::default(),
             at: 0,
             header: None,
             before: Before::default(),
@@ -67,7 +76,7 @@ impl Outline {
     }
 
     /// Looks at every line that starts at or before `place`.
-    pub fn extend(&mut self, view: View, place: usize) {
+    pub fn extend(&mut self, view: View, tally: &Tally, place: usize) {
         while self.at <= place && self.at < view.end() {
             let rest = view.slice(self.at, view.end());
             let (len, is_ended) = match self.layout {
@@ -76,30 +85,38 @@ impl Outline {
             };
             let len = rest.floor_char_boundary(len);
             let (line, next) = rest.split_at(len);
+            spend(len);
+            let is_blank = line.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'\x0c'));
+            let hash = if is_blank { self.before.hash } else { hash_line(line) };
             if !self.before.is_same_line {
-                self.look_at(view, line, next);
+                self.look_at(tally, line, next, hash);
             }
             if self.at == 0 && is_ended && matches!(self.layout, Layout::Table { .. }) {
                 self.header = Some(0..len);
             }
-            let is_blank = line.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'\x0c'));
             self.before = Before {
                 is_blank,
                 has_page_break: is_blank && (self.before.has_page_break || line.contains('\x0c')),
                 is_long: len >= UNWRAPPED,
                 is_same_line: !is_ended,
+                hash,
             };
             self.at += len;
         }
         if let Some(anchors) = &mut self.anchors {
-            anchors.close_before(self.at);
+            anchors.close_before(tally.before(self.at));
         }
     }
 
-    /// The first anchor after `start`, if it lies at or before `last`.
-    pub fn anchor_after(&self, start: usize, last: usize) -> Option<Spot> {
+    /// The first anchor after `start`, if no more than `last` tokens lie before it.
+    pub fn anchor_after(&self, start: usize, last: u64) -> Option<Spot> {
         let at = self.anchors.as_ref()?.next(start, last)?;
         self.within(at..at + 1).next()
+    }
+
+    /// All anchors that have been found.
+    pub fn anchors(&self) -> impl Iterator<Item = usize> {
+        self.anchors.iter().flat_map(Anchors::all)
     }
 
     /// The spots in a range of places.
@@ -124,7 +141,7 @@ impl Outline {
         }
     }
 
-    fn look_at(&mut self, view: View, line: &str, next: &str) {
+    fn look_at(&mut self, tally: &Tally, line: &str, next: &str, hash: u64) {
         let blank = line.chars().all(char::is_whitespace);
         let (level, is_solid) = match self.layout {
             _ if blank && self.fence.is_none() => return,
@@ -140,12 +157,13 @@ impl Outline {
             Layout::Transcript if self.before.is_blank => (Boundary::Paragraph, true),
             Layout::Transcript => (Boundary::Word, true),
         };
+        let hash = mix(self.before.hash, hash);
         if level >= Boundary::Line
             && let Some(anchors) = &mut self.anchors
         {
-            anchors.add(self.at, (level, surroundings(view, self.at)));
+            anchors.add(self.at, tally.before_next(self.at, &mut self.finger), (level, hash));
         }
-        self.spots.push_back(Spot { at: self.at, level, is_solid });
+        self.spots.push_back(Spot { at: self.at, level, hash, is_solid });
     }
 
     fn prose(&self, line: &str) -> Option<Boundary> {
@@ -212,6 +230,13 @@ fn is_list_item(text: &str) -> bool {
         _ => None,
     };
     rest.is_some_and(|rest| rest.starts_with([' ', '\t']))
+}
+
+fn hash_line(line: &str) -> u64 {
+    let line = line.trim_end().as_bytes();
+    let (eights, rest) = line[..line.len().min(HASHED)].as_chunks::<8>();
+    let hash = eights.iter().fold(line.len() as u64, |hash, eight| mix(hash, u64::from_le_bytes(*eight)));
+    rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }
 
 /// Bytes up to and with the line feed, and whether there is one (or the text ends) before it gets too long.

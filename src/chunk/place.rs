@@ -2,9 +2,10 @@
 
 use unicode_segmentation::{GraphemeCursor, GraphemeIncomplete};
 
+use super::effort::spend;
 use super::outline::Outline;
 use super::sentence::breaks;
-use super::tally::{Tally, View};
+use super::tally::{Finger, Tally, View};
 use crate::domain::Boundary;
 
 /// One step of the natural logarithm, in the unit of scores.
@@ -58,11 +59,12 @@ pub(super) struct Found {
 impl<'a> Places<'a> {
     /// The best places in `lo..=hi`.
     pub fn best(&self, lo: usize, hi: usize, aim: Aim) -> Found {
-        let better = |best: Option<(i64, Place)>, place: Place| {
-            let score = self.score(place, aim);
+        let (mut lines, mut words) = (Finger::default(), Finger::default());
+        let better = |best: Option<(i64, Place)>, (place, hash): (Place, u64), finger: &mut Finger| {
+            let score = self.score(place, hash, aim, finger);
             if best.is_some_and(|(best, _)| best >= score) { best } else { Some((score, place)) }
         };
-        let mut good = self.lines(lo, hi).fold(None, better);
+        let mut good = self.spots(lo, hi).fold(None, |best, spot| better(best, spot, &mut lines));
         // A sentence can not make up for more than this.
         let gain = good
             .map_or(i64::MAX, |(score, _)| (MAX_WEIGHT + bonus(Boundary::Sentence)).saturating_sub(score));
@@ -72,11 +74,13 @@ impl<'a> Places<'a> {
             let from = self.tally.place(aim.from.saturating_sub(reaches * aim.reach)).max(lo);
             let to = self.tally.place(aim.to + reaches * aim.reach).min(hi);
             self.each_break(self.view.floor(from).max(lo), to, |place, is_solid| {
+                let found = (place, surroundings(self.view, place.at));
                 if place.level == Boundary::Sentence && !is_solid {
-                    good = better(good, place);
+                    good = better(good, found, &mut words);
                 } else {
-                    other = better(other, place);
+                    other = better(other, found, &mut words);
                 }
+                true
             });
         }
         Found { good: good.map(|(_, place)| place), other: other.map(|(_, place)| place) }
@@ -84,14 +88,15 @@ impl<'a> Places<'a> {
 
     /// The first line start or sentence in `lo..=hi`.
     pub fn first(&self, lo: usize, hi: usize) -> Option<Place> {
-        let mut first = self.lines(lo, hi).next();
-        self.each_break(lo, hi, |place, is_solid| {
-            let is_nearer = first.is_none_or(|first| place.at < first.at);
-            if place.level == Boundary::Sentence && !is_solid && is_nearer {
+        let line = self.lines(lo, hi).next();
+        let mut first = None;
+        self.each_break(lo, line.map_or(hi, |line| line.at), |place, is_solid| {
+            if place.level == Boundary::Sentence && !is_solid {
                 first = Some(place);
             }
+            first.is_none()
         });
-        first
+        first.filter(|first| line.is_none_or(|line| first.at < line.at)).or(line)
     }
 
     /// The last line start in `lo..=hi`, else the last sentence, else the last word.
@@ -107,6 +112,7 @@ impl<'a> Places<'a> {
             if last.is_none_or(|last| place.level >= last.level || last.level < Boundary::Sentence) {
                 last = Some(place);
             }
+            true
         });
         last
     }
@@ -122,6 +128,7 @@ impl<'a> Places<'a> {
             self.each_break(lo, hi, |place, is_solid| {
                 let level = if is_solid { place.level.min(Boundary::Clause) } else { place.level };
                 best = first_of_best(best, Place { level, ..place });
+                true
             });
         }
         best
@@ -136,26 +143,28 @@ impl<'a> Places<'a> {
         if GraphemeCursor::new(hi - from, text.len(), true).is_boundary(text, 0) == Ok(true) {
             return Some(place(hi));
         }
-        let before = GraphemeCursor::new(hi - from, text.len(), true).prev_boundary(text, 0);
-        match before {
-            Ok(Some(at)) if at > 0 => Some(place(from + at)),
-            _ => None,
-        }
+        let before = GraphemeCursor::new(hi - from, text.len(), true).prev_boundary(text, 0).ok().flatten();
+        spend(hi - from - before.unwrap_or(0));
+        before.filter(|&at| at > 0).map(|at| place(from + at))
     }
 
     /// Line starts that are places to cut at.
     fn lines(&self, lo: usize, hi: usize) -> impl DoubleEndedIterator<Item = Place> {
-        let spots = self.outline.within(lo..hi + 1);
-        let places = spots.map(|spot| Place { at: spot.at, level: spot.level });
-        places.filter(move |place| place.level >= Boundary::Line && self.is_grapheme_boundary(place.at))
+        self.spots(lo, hi).map(|(place, _)| place)
     }
 
-    /// Starts of sentences, clauses and words, and whether they lie in a line that should stay in one.
-    fn each_break(&self, lo: usize, hi: usize, mut found: impl FnMut(Place, bool)) {
+    /// The same with their hashes.
+    fn spots(&self, lo: usize, hi: usize) -> impl DoubleEndedIterator<Item = (Place, u64)> {
+        let spots = self.outline.within(lo..hi + 1).filter(|spot| spot.level >= Boundary::Line);
+        let places = spots.map(|spot| (Place { at: spot.at, level: spot.level }, spot.hash));
+        places.filter(|(place, _)| self.is_grapheme_boundary(place.at))
+    }
+
+    /// Starts of sentences, clauses and words, and whether they lie in a line that should stay in one, as long as `found`
+    /// asks for more.
+    fn each_break(&self, lo: usize, hi: usize, mut found: impl FnMut(Place, bool) -> bool) {
         breaks(self.view, lo, hi, |at, level| {
-            if self.is_grapheme_boundary(at) {
-                found(Place { at, level }, self.outline.is_solid(at));
-            }
+            !self.is_grapheme_boundary(at) || found(Place { at, level }, self.outline.is_solid(at))
         });
     }
 
@@ -180,30 +189,31 @@ impl<'a> Places<'a> {
     /// The weight of the surroundings is the logarithm of a random number, and so whatever is chosen between two places does not
     /// depend on the aim: two cuttings of nearly the same text that have got out of step choose
     /// the same place as soon as both can reach it.
-    fn score(&self, place: Place, aim: Aim) -> i64 {
-        let hash = surroundings(self.view, place.at) | 1;
+    fn score(&self, place: Place, hash: u64, aim: Aim, finger: &mut Finger) -> i64 {
+        let hash = hash | 1;
         // -log2(hash / 2^64) in 65,536ths, straight between powers of two.
         let zeros = hash.leading_zeros();
         let fraction = (hash << zeros) << 1 >> 48;
         let weight = (i64::from(zeros) * 65_536 + 65_535 - fraction as i64).min(MAX_WEIGHT);
-        let distance = aim.distance(self.tally.before(place.at)) as i64;
+        let distance = aim.distance(self.tally.before_next(place.at, finger)) as i64;
         bonus(place.level) + weight - distance.saturating_mul(NAT) / aim.reach as i64
     }
 }
 
 /// A hash of the text on both sides of a place.
-pub(super) fn surroundings(view: View, at: usize) -> u64 {
+fn surroundings(view: View, at: usize) -> u64 {
     let at = at - view.base;
     let bytes = view.text.as_bytes();
     let around = &bytes[at.saturating_sub(WEIGHT_REACH)..(at + WEIGHT_REACH).min(bytes.len())];
     let (eights, rest) = around.as_chunks::<8>();
-    let mix = |hash: u64, word: u64| {
-        let product = u128::from(hash ^ word) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
-        product as u64 ^ (product >> 64) as u64
-    };
     let hash =
         eights.iter().fold(at.min(WEIGHT_REACH) as u64, |hash, eight| mix(hash, u64::from_le_bytes(*eight)));
-    mix(rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte))), 0x2545_f491_4f6c_dd1d)
+    rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
+}
+
+pub(super) fn mix(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ word ^ 0x2545_f491_4f6c_dd1d) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// What a level counts for. The steps are as wide as the window, so that a better level is chosen wherever it is to be had

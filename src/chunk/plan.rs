@@ -10,11 +10,15 @@
 use super::Size;
 use super::place::{Aim, Place, Places, WINDOW_REACHES};
 use super::tally::SLACK;
-use crate::domain::Boundary;
+use crate::domain::{Boundary, Layout};
 
-/// Tokens that a core may be short of and cost as much as one step of a place's weight, as a part of the core. Fewer chunks
-/// change with more, and chunks are less full.
-const REACH_PART: u64 = 48;
+/// Tokens that a core of running text may be short of and cost as much as one step of a place's weight, as a part of the
+/// core. Fewer chunks change with more, and chunks are less full.
+const TEXT_REACH_PART: u64 = 64;
+/// The same for rows, records and lines of code, of which one is as good a place as any other.
+const ROWS_REACH_PART: u64 = 48;
+/// Thousandths of a core of rows that it may be short of at no cost at all: there must be a few rows to choose from.
+const ROWS_FREE: u64 = 60;
 /// Remainders of more than so many chunks are not met with.
 const MOST_PIECES: u64 = 3;
 
@@ -30,11 +34,17 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub fn new(size: &Size, header_tokens: u64, has_context: bool) -> Span {
+    pub fn new(size: &Size, layout: Layout, header_tokens: u64, has_context: bool) -> Span {
         let overlap = if has_context { size.overlap } else { 0 };
         let most = size.tokens.saturating_sub(header_tokens + overlap * 2 / 3 + SLACK).max(1);
-        let full = most.saturating_sub(overlap / 4).max(1);
-        Span { most, full, reach: (most / REACH_PART).max(1) }
+        let (free, reach_part) = match layout {
+            Layout::Prose | Layout::Markdown => (0, TEXT_REACH_PART),
+            Layout::Table { .. } | Layout::Lines | Layout::Code | Layout::Transcript => {
+                (most * ROWS_FREE / 1_000, ROWS_REACH_PART)
+            }
+        };
+        let full = most.saturating_sub(overlap / 4 + free).max(1);
+        Span { most, full, reach: (most / reach_part).max(1) }
     }
 
     fn least(&self) -> u64 {

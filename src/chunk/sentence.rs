@@ -1,23 +1,28 @@
 //! Finds where sentences, clauses and words start in running text, in the scripts of the world as far as punctuation tells.
 
+use super::effort::spend;
 use super::tally::View;
 use crate::domain::Boundary;
 
 /// Bytes before a range that are looked at to know what ends at its start.
 const LOOK_BACK: usize = 64;
 
-/// Calls `found` with each place in `lo..=hi` where a sentence, clause or word starts.
-pub(super) fn breaks(view: View, lo: usize, hi: usize, mut found: impl FnMut(usize, Boundary)) {
+/// Calls `found` with each place in `lo..=hi` where a sentence, clause or word starts, as long as it asks for more.
+pub(super) fn breaks(view: View, lo: usize, hi: usize, mut found: impl FnMut(usize, Boundary) -> bool) {
     if lo > hi {
         return;
     }
     let start = view.floor(lo.saturating_sub(LOOK_BACK).max(view.base));
     let end = view.floor((hi + 4).min(view.end()));
     let text = view.slice(start, end);
+    spend(text.len());
     let mut ended = Ended::Nothing;
     let mut has_space = false;
     let mut before = ' ';
-    for (at, char) in text.char_indices() {
+    let mut next = 0;
+    while let Some(char) = text[next..].chars().next() {
+        let at = next;
+        next += char.len_utf8();
         if char.is_whitespace() {
             has_space = true;
             continue;
@@ -28,12 +33,17 @@ pub(super) fn breaks(view: View, lo: usize, hi: usize, mut found: impl FnMut(usi
         }
         if place >= lo
             && let Some(level) = level(text, &ended, has_space, before, char)
+            && !found(place, level)
         {
-            found(place, level);
+            return;
         }
-        ended = ended.then(char, at, has_space);
+        ended = if char.is_ascii_alphanumeric() { Ended::Nothing } else { ended.then(char, at, has_space) };
         has_space = false;
         before = char;
+        if char.is_ascii_alphanumeric() {
+            // Nothing starts inside a word.
+            next += text.as_bytes()[next..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        }
     }
 }
 

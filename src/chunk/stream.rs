@@ -1,7 +1,7 @@
 //! Cuts a text that is read in blocks, in constant memory: the same chunks as of the text in one piece.
 
 use super::Size;
-use super::cut::{Cutter, Step};
+use super::cutter::{Cutter, Step};
 use super::tally::View;
 use crate::domain::{Chunk, Layout};
 

@@ -53,10 +53,14 @@ pub enum LogFormat {
 pub enum Command {
     /// Validate pipeline files: every fault with file, line, key and a hint
     Check(Check),
-    /// Show what a run would do: documents, chunks, calls, tokens, models, cost
-    Plan(Job),
+    /// Show what a run would do: documents, chunks, calls, tokens, models, cost, time
+    Plan(Plan),
     /// Process the documents and write the results
     Run(Job),
+    /// Put the same sample of documents through several models: cost, time, tokens, agreement, ROUGE
+    Compare(Compare),
+    /// The models there are: windows, prices, quotas, what each can do, when it ends
+    Models(super::models::Models),
     /// What a run came to, or has come to so far: of the last run in SINK, or of the one whose report SINK names
     Report(Place),
     /// Look after the ledger in a sink: check it, sum it up, delete what nobody needs
@@ -96,7 +100,7 @@ pub struct Check {
 }
 
 /// A pipeline and where to run it.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub struct Job {
     /// The pipeline file
     #[arg(value_name = "PIPELINE")]
@@ -118,6 +122,36 @@ pub struct Job {
     /// Do the document KEY and buy its answers anew (repeatable)
     #[arg(long, value_name = "KEY")]
     pub forget: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    #[command(flatten)]
+    pub job: Job,
+    /// Read N documents only, chosen by their names, and work out the rest from the listing, with an error
+    #[arg(long, value_name = "N")]
+    pub sample: Option<std::num::NonZeroUsize>,
+    /// Say for each chunk which model it goes to, and why
+    #[arg(long)]
+    pub explain: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Compare {
+    #[command(flatten)]
+    pub job: Job,
+    /// The models, by id, profile or ARN; each takes the place of all models of the pipeline
+    #[arg(long, value_name = "ID,ID", required = true, value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Documents to compare them on, chosen by their names: the same ones every time
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub sample: std::num::NonZeroUsize,
+    /// A folder with the answers to compare with: KEY, KEY.txt or KEY.md for the document KEY
+    #[arg(long, value_name = "DIR")]
+    pub references: Option<PathBuf>,
+    /// Where the answers are put side by side, as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// A sink, with docmill's own state in it.
@@ -157,7 +191,7 @@ pub enum LedgerVerb {
 }
 
 /// What takes the place of values in the pipeline file.
-#[derive(Debug, Default, ClapArgs)]
+#[derive(Clone, Debug, Default, ClapArgs)]
 pub struct Overrides {
     /// Where the documents are: s3://bucket/prefix/ or a folder
     #[arg(long, value_name = "URI")]

@@ -2,10 +2,13 @@
 //! each command reads its flags, calls a room, and prints what comes back.
 
 mod args;
+mod compare;
 mod extract;
 mod inspect;
 mod ledger;
+mod models;
 mod pipelines;
+mod plan;
 mod process;
 mod report;
 mod run;
@@ -76,9 +79,11 @@ pub fn main() -> ExitCode {
     start_tracing(args.output.log_format);
     let result = match args.command {
         Command::Run(command) => run::run(&command, &args.output),
-        Command::Plan(command) => run::plan(&command, &args.output),
+        Command::Plan(command) => plan::plan(&command, &args.output),
+        Command::Compare(command) => compare::compare(&command, &args.output),
         Command::Report(command) => report::report(&command, &args.output),
         Command::Ledger(command) => ledger::ledger(&command, &args.output),
+        Command::Models(command) => models::models(&command, &args.output),
         Command::Check(command) => pipelines::check(&command, &args.output),
         Command::Init(command) => pipelines::init(&command),
         Command::Schema => pipelines::schema(),

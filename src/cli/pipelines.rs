@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::args::{Check, Init, Output, Overrides};
 use super::{Exit, Fault, say};
 use crate::catalog::{Catalog, Date};
-use crate::pipeline::{self, Diagnostics, MAX_FILE_BYTES, Override, Pipeline};
+use crate::pipeline::{self, Diagnostics, MAX_FILE_BYTES, Override, Pipeline, Setting};
 use crate::plan::Routes;
 
 /// Checks every file and shows the faults of all of them.
@@ -55,6 +55,7 @@ pub fn load(
         Ok((pipeline, routes)) => {
             if !output.quiet {
                 show(pipeline.warnings());
+                routes.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
             }
             Ok((pipeline, routes))
         }
@@ -76,8 +77,21 @@ fn read(
     let bytes = read_start(path).with_context(|| format!("can not read the pipeline file {name}"));
     let bytes = bytes.map_err(|error| Fault::new(Exit::Usage, error))?;
     let overrides = overrides_of(overrides)?;
-    let catalog = Catalog::builtin().in_region(region.unwrap_or("us-east-1"));
-    match pipeline::parse(&bytes, &name, &overrides, &catalog, today()) {
+    let mut catalog = Catalog::builtin().clone();
+    if let Some(file) = pipeline::catalog_file(&bytes, &overrides) {
+        let file = path.parent().unwrap_or(Path::new("")).join(file);
+        let shown = file.display();
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("can not read route.catalog, {shown}"));
+        let text = text.map_err(|error| Fault::new(Exit::Usage, error))?;
+        let applied = catalog.apply_overrides(&text);
+        applied.map_err(|error| {
+            Fault::new(Exit::Usage, anyhow::Error::new(error).context(format!("{shown}")))
+        })?;
+    }
+    let catalog = catalog.in_region(region.unwrap_or("us-east-1"));
+    let setting = Setting { catalog: &catalog, today: today(), region };
+    match pipeline::parse_in(&bytes, &name, &overrides, &setting) {
         Err(faults) => Ok(Err(faults)),
         Ok(pipeline) => {
             let routes = Routes::choose(&pipeline).map_err(|error| Fault::new(Exit::Usage, error))?;

@@ -1,5 +1,4 @@
-//! `docmill run` and `docmill plan`: opens what the pipeline names, runs it, shows it, and turns the end into an exit
-//! code.
+//! `docmill run`: opens what the pipeline names, runs it, shows it, and turns the end into an exit code.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -10,13 +9,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::args::{Job as JobArgs, LogFormat, Output};
-use super::session::{Session, ledger_fault, open, store_fault, take_ledger};
+use super::session::{Session, open, store_fault, take_ledger};
 use super::{Exit, Fault, process, say};
 use crate::aws::Aws;
 use crate::dispatch::Model;
-use crate::domain::{Event, ObjectMeta, Totals};
-use crate::ledger;
-use crate::report::{Progress, RunRecord, Style, closing_table, fold, plan_table};
+use crate::domain::{Event, Totals};
+use crate::report::{Progress, RunRecord, Style, closing_table};
 use crate::run::{self, Ended, Job, Summary};
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
@@ -33,7 +31,7 @@ pub fn run(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
         let run = run_name();
         let books = take_ledger(&job.sink, &run, output.quiet).await?;
         let record = start_record(&job, &aws, run, books.first_segment).await?;
-        let model: Arc<dyn Model> = Arc::new(aws.bedrock(job.unstreamed()));
+        let model: Arc<dyn Model> = Arc::new(aws.bedrock(job.models()));
         let began = std::time::Instant::now();
         let mut watcher = Watcher::new(output);
         let mut observer = |event: &Event, totals: &Totals, elapsed| watcher.observe(event, totals, elapsed);
@@ -46,72 +44,12 @@ pub fn run(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
     })
 }
 
-pub fn plan(command: &JobArgs, output: &Output) -> Result<Exit, Fault> {
-    runtime()?.block_on(async {
-        let Session { job, source, sandbox, .. } = open(command, output, false).await?;
-        let (mut totals, mut unreadable, mut written) = (Totals::default(), 0u64, Ok(()));
-        let each = |meta: ObjectMeta, result: Result<run::Prepared, String>| {
-            let line = match &result {
-                Ok(prepared) => {
-                    let event = prepared.planned(&meta.key);
-                    fold(&mut totals, &event);
-                    json!(event)
-                }
-                Err(reason) => {
-                    unreadable += 1;
-                    json!({ "event": "document_would_fail", "key": meta.key, "reason": reason })
-                }
-            };
-            if output.json && written.is_ok() {
-                written = writeln!(io::stdout(), "{line}");
-            } else if let Err(reason) = result
-                && !output.quiet
-            {
-                say(&format!("would fail  {}: {reason}", meta.key));
-            }
-        };
-        let (states, losses) =
-            ledger::view(job.sink.clone()).await.map_err(|e| ledger_fault(&job.sink, e))?;
-        if !output.quiet {
-            losses.iter().for_each(|loss| say(&format!("ledger      {loss}")));
-        }
-        let passed = run::plan(&job, source, states, each).await;
-        let passed = passed.map_err(|error| {
-            Fault::new(Exit::Refused, anyhow::Error::new(error).context("can not read the source"))
-        })?;
-        written?;
-        if let Some(sandbox) = sandbox {
-            sandbox.stop().await;
-        }
-        let (map, merge) = (&job.routes.map.id, &job.routes.merge.id);
-        let mut out = io::stdout();
-        if output.json {
-            let value = json!({
-                "plan": totals.planned, "map_model": map, "merge_model": merge,
-                "unreadable": unreadable, "excluded": passed.excluded, "unchanged": passed.unchanged,
-                "given_up": passed.given_up,
-            });
-            writeln!(out, "{value}")?;
-        } else {
-            out.write_all(plan_table(&totals.planned, map, merge).as_bytes())?;
-            if passed.unchanged + passed.given_up > 0 {
-                let (unchanged, given_up) = (passed.unchanged, passed.given_up);
-                writeln!(out, "{:<11} {unchanged} unchanged, {given_up} failed too often", "passed over")?;
-            }
-            if unreadable > 0 {
-                writeln!(out, "{:<11} {unreadable} documents can not be read and would fail", "unreadable")?;
-            }
-        }
-        Ok(Exit::Success)
-    })
-}
-
 fn now() -> String {
     OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default()
 }
 
 /// Sorts by time, and two runs of one second have different ones.
-fn run_name() -> String {
+pub(super) fn run_name() -> String {
     let started = now();
     let compact: String =
         started.split('.').next().unwrap_or_default().chars().filter(|c| !"-:Z".contains(*c)).collect();
@@ -120,7 +58,12 @@ fn run_name() -> String {
 }
 
 /// Writes the record of the run into the sink: a sink that can not be written to is found before money is spent.
-async fn start_record(job: &Job, aws: &Aws, run: String, first_segment: u64) -> Result<RunRecord, Fault> {
+pub(super) async fn start_record(
+    job: &Job,
+    aws: &Aws,
+    run: String,
+    first_segment: u64,
+) -> Result<RunRecord, Fault> {
     let started = now();
     let record = RunRecord {
         run,
@@ -136,6 +79,7 @@ async fn start_record(job: &Job, aws: &Aws, run: String, first_segment: u64) -> 
         first_segment,
         max_cost_usd: job.pipeline.limits().max_cost,
         totals: Totals::default(),
+        seen: Vec::new(),
         pools: Vec::new(),
         documents: Vec::new(),
     };

@@ -11,11 +11,10 @@ use crate::aws::{Aws, AwsError, CallTimeouts, Settings, configured_region};
 use crate::catalog::Quota;
 use crate::chunk::Size;
 use crate::dispatch::{BACKOFF_MS, Source as QuotaSource};
-use crate::domain::Stage;
 use crate::isolate::{self, Workers};
 use crate::ledger::{self, Ledger, LedgerError, ReplyKey};
-use crate::pipeline::{Location, Pipeline};
-use crate::plan::{Route, Routes};
+use crate::pipeline::{Location, Password, Pipeline};
+use crate::plan::Routes;
 use crate::run::{self, Books, Job, OpenError, Redo, STREAM_ABOVE_BYTES, uses_s3};
 use crate::sandbox::Sandbox;
 use crate::source::Source;
@@ -27,6 +26,19 @@ pub struct Session {
     pub source: Source,
     pub aws: Option<Aws>,
     pub sandbox: Option<Sandbox>,
+}
+
+/// The passwords that the pipeline gives or names.
+fn passwords(pipeline: &Pipeline) -> Result<Vec<String>, Fault> {
+    let password = |password: &Password| match password {
+        Password::Given(secret) => Ok(secret.reveal().to_owned()),
+        Password::Environment(name) => std::env::var(name).map_err(|_| {
+            let message =
+                anyhow::anyhow!("extract.passwords names the environment variable {name}, which is not set");
+            Fault::new(Exit::Usage, message)
+        }),
+    };
+    pipeline.extract().passwords.iter().map(password).collect()
 }
 
 /// Opens the sandbox if asked for, AWS if needed, source and sink.
@@ -65,6 +77,7 @@ pub async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Res
         Some(aws) if calls_models => quotas(&pipeline, &routes, aws, output).await,
         _ => BTreeMap::new(),
     };
+    let passwords = passwords(&pipeline)?;
     let opened = run::open(&pipeline, aws.as_ref()).await.map_err(|error| open_fault(error, command))?;
     let encoding = routes.encoding;
     let chunk = pipeline.chunk();
@@ -86,13 +99,14 @@ pub async fn open(command: &JobArgs, output: &Output, calls_models: bool) -> Res
             forget: command.forget.iter().cloned().collect(),
         },
         workers: Workers::new(isolate::Settings::default()),
+        passwords,
         now: process::unix_seconds,
         pipeline,
     };
     Ok(Session { job: Arc::new(job), source: opened.source, aws, sandbox })
 }
 
-fn settings_from_environment() -> Settings {
+pub(super) fn settings_from_environment() -> Settings {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let ignored = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value == "true");
     let endpoint = |name: &str| variable(name).or_else(|| variable("AWS_ENDPOINT_URL")).filter(|_| !ignored);
@@ -116,8 +130,7 @@ async fn quotas(
 ) -> BTreeMap<String, (Quota, QuotaSource)> {
     let stated = &pipeline.limits().quotas;
     let mut known = BTreeMap::new();
-    let all: Vec<&Route> =
-        [Stage::Map, Stage::Merge].into_iter().flat_map(|stage| routes.of(stage)).collect();
+    let all = routes.all();
     let account = match all.iter().all(|route| stated.contains_key(&route.id)) {
         true => Ok(None),
         false => aws.quotas().await,
@@ -211,7 +224,7 @@ pub fn ledger_fault(sink: &Arc<dyn Store>, error: LedgerError) -> Fault {
     }
 }
 
-fn aws_fault(error: AwsError) -> Fault {
+pub(super) fn aws_fault(error: AwsError) -> Fault {
     Fault::new(Exit::Refused, error)
 }
 

@@ -247,10 +247,14 @@ impl Dispatcher {
         self.queues.push(ticket, waiting, lane);
     }
 
-    fn stage_lanes(&self, ticket: Ticket) -> &[LaneId] {
-        match ticket.call().stage() {
-            Stage::Map => &self.settings.map,
-            Stage::Merge => &self.settings.merge,
+    fn lanes_of(&self, ticket: Ticket, need: &Need) -> &[LaneId] {
+        match (need.first, ticket.call().stage()) {
+            (Some(first), _) => {
+                let chain = self.settings.chains.get(first.0).map(|chains| &chains[stage_index(ticket)]);
+                chain.map_or(&[], Vec::as_slice)
+            }
+            (None, Stage::Map) => &self.settings.map,
+            (None, Stage::Merge) => &self.settings.merge,
         }
     }
 
@@ -272,7 +276,7 @@ impl Dispatcher {
 
     /// The first lane of its stage that takes the call.
     pub(super) fn choose_lane(&self, ticket: Ticket, waiting: &Waiting) -> Option<LaneId> {
-        let lanes = self.stage_lanes(ticket).iter().enumerate();
+        let lanes = self.lanes_of(ticket, &waiting.need).iter().enumerate();
         let mut usable = lanes.filter(|(place, lane)| {
             // The plan has seen to it that the first one fits.
             let fits = *place == 0 || self.may_fit(**lane, &waiting.need);
@@ -351,7 +355,8 @@ impl Dispatcher {
         let expect = likely + outputs.likely(u64::from(max_tokens)) * burndown;
         let reserve = (at_most + u64::from(max_tokens)).max(expect);
         let prompt_bytes = usize::try_from(waiting.need.prompt_bytes).unwrap_or(usize::MAX);
-        let at_most = route.worst_case(prompt_bytes, max_tokens);
+        let cached_bytes = usize::try_from(waiting.need.cached_bytes).unwrap_or(usize::MAX);
+        let at_most = route.worst_case_cached(prompt_bytes, cached_bytes, max_tokens);
         Attempt { max_tokens, at_most, demand: Demand { reserve, expect } }
     }
 
@@ -386,7 +391,7 @@ impl Dispatcher {
 
     /// The lane after `lane`, which is no use for the call.
     pub(super) fn next_lane(&self, ticket: Ticket, waiting: &mut Waiting, lane: LaneId) -> Option<LaneId> {
-        let place = self.stage_lanes(ticket).iter().position(|other| *other == lane)?;
+        let place = self.lanes_of(ticket, &waiting.need).iter().position(|other| *other == lane)?;
         waiting.exclude(place);
         self.choose_lane(ticket, waiting)
     }
@@ -408,16 +413,16 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn has_usable_lane(&self, ticket: Ticket) -> bool {
-        self.stage_lanes(ticket).iter().any(|lane| self.is_usable(*lane))
+    pub(super) fn has_usable_lane(&self, ticket: Ticket, need: &Need) -> bool {
+        self.lanes_of(ticket, need).iter().any(|lane| self.is_usable(*lane))
     }
 
     /// No lane takes the call.
     fn stranded(&self, ticket: Ticket, waiting: &Waiting) -> Finished {
-        let lanes = self.stage_lanes(ticket);
+        let lanes = self.lanes_of(ticket, &waiting.need);
         let mut reasons: Vec<String> = lanes.iter().filter_map(|lane| self.obstacle(*lane)).collect();
         reasons.dedup();
-        let fatal = !self.has_usable_lane(ticket);
+        let fatal = !self.has_usable_lane(ticket, &waiting.need);
         if !fatal {
             reasons.push("no other model of the stage can take the call".to_owned());
         }

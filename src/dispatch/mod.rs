@@ -3,8 +3,8 @@
 //! Everything here is pure: time comes in as milliseconds since the run began, chance as a seed, and nothing sleeps or
 //! sends. `run` asks [`Dispatcher::next`] what to do, does it, and reports what came of it to [`Dispatcher::finish`].
 //!
-//! * A **lane** is a model that draws on a quota **pool**. Each stage has a list of lanes: the first is used, the others
-//!   take over calls that it can not or will not answer, and all its calls while its pool is parked.
+//! * A **lane** is a model that draws on a quota **pool**. Each call has a list of lanes, its own or that of its stage: the
+//!   first is used, the others take over what it can not or will not answer, and all its calls while its pool is parked.
 //! * Merge calls outrank map calls and earlier documents outrank later ones: started documents are finished first. Each
 //!   lane has its own queue, so a slow, held or parked pool never blocks another one; within a pool a large call is
 //!   not overtaken by small ones for ever.
@@ -114,6 +114,9 @@ pub struct Settings {
     /// The lanes of the map stage: the first is used, the others are fallbacks in this order.
     pub map: Vec<LaneId>,
     pub merge: Vec<LaneId>,
+    /// For calls that name a lane to go to first: who is asked, that lane included, by lane and for the map and the merge
+    /// stage. There is one for each lane that is named so.
+    pub chains: Vec<[Vec<LaneId>; 2]>,
     /// Over all pools.
     pub in_flight_max: usize,
     /// Of a call on one lane.
@@ -135,8 +138,12 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     pub prompt_bytes: u64,
-    /// In the public encoding of the stage's first lane.
+    /// Of these, what the service is asked to keep, which may cost more than reading it.
+    pub cached_bytes: u64,
+    /// In the public encoding of the lane that it goes to first.
     pub counted_tokens: u64,
+    /// `None`: the first lane of its stage.
+    pub first: Option<LaneId>,
     /// The pipeline's ceiling.
     pub max_tokens: u32,
     /// An earlier run has bought the cut answer already.

@@ -109,7 +109,7 @@ impl Dispatcher {
         let throttle = self.tell_pool(lane, charge, &failure, now_ms);
         waiting.tried.count(failure.class);
         let is_down = self.pools[self.pool_of(lane)].is_down();
-        let attempts = waiting.attempts;
+        let (attempts, need) = (waiting.attempts, waiting.need);
         let mut reason = failure.to_string();
         let step = match throttle {
             Some(Throttle::Over) => Step::ParkPool,
@@ -129,7 +129,7 @@ impl Dispatcher {
         let Some(next) = next else {
             let ends_run = match step {
                 Step::Stop => true,
-                Step::CloseLane | Step::ParkPool => !self.has_usable_lane(ticket),
+                Step::CloseLane | Step::ParkPool => !self.has_usable_lane(ticket, &need),
                 _ => failure.class.is_fatal(),
             };
             return give_up(reason, ends_run);

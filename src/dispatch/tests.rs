@@ -31,6 +31,7 @@ fn settings(models: &[&str]) -> Settings {
         lanes: models.iter().enumerate().map(lane).collect(),
         map: (0..models.len()).map(LaneId).collect(),
         merge: (0..models.len()).map(LaneId).collect(),
+        chains: Vec::new(),
         in_flight_max: 100,
         attempts_max: 3,
         retries_max: None,
@@ -47,7 +48,14 @@ fn ticket(document: u64, level: u32, index: u32) -> Ticket {
     Ticket::new(document, CallId::new(level, index))
 }
 
-const NEED: Need = Need { prompt_bytes: 4_000, counted_tokens: 800, max_tokens: 500, is_escalated: false };
+const NEED: Need = Need {
+    prompt_bytes: 4_000,
+    cached_bytes: 0,
+    counted_tokens: 800,
+    first: None,
+    max_tokens: 500,
+    is_escalated: false,
+};
 
 fn reply(text: &str, stop: StopReason, output_tokens: u64) -> Reply {
     let usage = Usage { input_tokens: 1_000, output_tokens, ..Usage::default() };

@@ -44,6 +44,9 @@ pub enum Format {
     Email,
     Mbox,
     Zip,
+    Tar,
+    /// Only where models are shown pictures.
+    Image,
 }
 
 impl fmt::Display for Format {
@@ -74,6 +77,8 @@ impl fmt::Display for Format {
             Format::Email => "e-mail",
             Format::Mbox => "mailbox (mbox)",
             Format::Zip => "zip archive",
+            Format::Tar => "tar archive",
+            Format::Image => "image",
         })
     }
 }

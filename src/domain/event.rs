@@ -26,6 +26,14 @@ pub enum Event {
         unchanged: u64,
         last: bool,
     },
+    /// The last document of an archive has ended.
+    ArchiveFinished {
+        key: String,
+        /// Its members, without those that the pipeline leaves out.
+        documents: u64,
+        /// Not `done`: it is opened again by the next run.
+        state: DocumentState,
+    },
     /// The document is about to be fetched.
     DocumentStarted {
         key: String,

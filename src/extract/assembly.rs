@@ -119,6 +119,10 @@ impl Assembly {
         !self.gaps.is_empty()
     }
 
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     pub fn is_blank(&self) -> bool {
         self.body.trim().is_empty()
     }

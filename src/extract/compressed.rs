@@ -86,6 +86,10 @@ pub(super) fn peek(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     (!is_compressed(&inner)).then_some(Cow::Owned(inner))
 }
 
+pub(super) fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(GZIP)
+}
+
 fn is_compressed(bytes: &[u8]) -> bool {
     packing(bytes).is_some()
 }
@@ -98,8 +102,8 @@ pub(super) enum Packing {
 
 /// How the bytes are compressed, if they are.
 pub(super) fn packing(bytes: &[u8]) -> Option<Packing> {
-    let is_gzip = bytes.starts_with(GZIP).then_some(Packing::Gzip);
-    is_gzip.or_else(|| bytes.starts_with(ZSTD).then_some(Packing::Zstd))
+    let gzip = is_gzip(bytes).then_some(Packing::Gzip);
+    gzip.or_else(|| bytes.starts_with(ZSTD).then_some(Packing::Zstd))
 }
 
 enum Stop {
@@ -156,7 +160,9 @@ fn frame(rest: &mut &[u8], room: u64, out: &mut Vec<u8>) -> io::Result<usize> {
 /// The name of what is inside: the key without `.gz` or `.zst`.
 pub(super) fn strip_extension(name: &str) -> &str {
     match name.rsplit_once('.') {
-        Some((stem, end)) if end.eq_ignore_ascii_case("gz") || end.eq_ignore_ascii_case("zst") => stem,
+        Some((stem, end)) if ["gz", "tgz", "zst"].iter().any(|packed| end.eq_ignore_ascii_case(packed)) => {
+            stem
+        }
         _ => name,
     }
 }

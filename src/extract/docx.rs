@@ -1,23 +1,28 @@
-//! DOCX: the body of a Word document with its headings, lists, tables and notes.
+//! DOCX: the body of a Word document with its headings, lists, tables, notes, charts and what was put into it.
 //!
 //! The document becomes the HTML that it means, and `html` makes Markdown of that, so that tables in tables, cells that
 //! span and lists come out alike wherever they come from. What is deleted in a tracked change, field codes and the second
-//! copy that old programs get of a drawing (`mc:Fallback`) are not the text and are skipped; inserted text is read. Headers
-//! and footers are left out: they repeat on every page.
+//! copy that old programs get of a drawing (`mc:Fallback`) are not the text and are skipped; inserted text is read. What
+//! repeats on every page (headers, footers) is read once, after the text; so are documents that are embedded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ExtractError;
 use super::archive::Archive;
 use super::assembly::Assembly;
 use super::door::Door;
 use super::html;
-use super::office::{path_of, relations};
+use super::office::{
+    Inserts, NO_INSERTS, Relations, Versions, XML_DAMAGED, embedded, inserted, inserts, path_of, relations,
+};
 use super::xml::{self, Element, Ending, Item, push_escaped};
 use crate::domain::{Format, Layout, Text};
 
 /// Elements whose content is not the text.
-const SKIPPED: [&str; 7] = ["Fallback", "moveFrom", "del", "instrText", "delText", "pPrChange", "rPrChange"];
+const SKIPPED: [&str; 6] = ["moveFrom", "del", "instrText", "delText", "pPrChange", "rPrChange"];
+
+/// Parts that a document can not lack in silence.
+const WITH_TEXT: [&str; 5] = ["footnotes", "endnotes", "comments", "header", "footer"];
 
 /// Reads a document.
 pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> {
@@ -30,10 +35,18 @@ pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> 
         Some(bytes) => styles(&bytes),
         None => BTreeMap::new(),
     };
+    for relation in parts.values().filter(|relation| WITH_TEXT.contains(&relation.kind.as_str())) {
+        if !archive.has(&relation.path) {
+            archive.fault(&relation.path, ExtractError::PartMissing);
+        }
+    }
+    let inserts = inserts(&mut archive, &parts, door)?;
     let mut text = Assembly::new(door);
-    let mut body = Body::new(&styles);
+    let mut body = Body::new(&styles, &inserts);
     let document = archive.require(&path)?;
     let mut ending = xml::read(&document, |item| body.take(item, door))?;
+    // The notes have relations of their own, under the same identifiers.
+    body.inserts = &NO_INSERTS;
     for kind in ["footnotes", "endnotes", "comments"] {
         if let Some(notes) = archive.read(&part(kind))? {
             ending = worse(ending, xml::read(&notes, |item| body.take(item, door))?);
@@ -44,14 +57,41 @@ pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> 
         if text.is_blank() {
             return Err(ExtractError::Damaged { format: Format::Docx });
         }
-        text.gap(
-            "its XML is damaged: what follows the damage is missing; repair it with the program that made it",
-        );
+        text.gap(XML_DAMAGED);
     }
     if body.images > 0 {
         text.warn(format!("{} images were left out", body.images));
     }
+    furniture(&mut text, &mut archive, &parts, &styles, door)?;
+    embedded(&mut text, &mut archive, &parts, door)?;
+    archive.report(&mut text);
     text.finish(Format::Docx, Layout::Markdown)
+}
+
+/// Writes the headers and footers, each text once; page numbers alone are none.
+fn furniture(
+    text: &mut Assembly,
+    archive: &mut Archive<'_>,
+    parts: &Relations,
+    styles: &BTreeMap<String, Role>,
+    door: &Door<'_>,
+) -> Result<(), ExtractError> {
+    let mut seen = BTreeSet::new();
+    for (kind, name) in [("header", "Header"), ("footer", "Footer")] {
+        for relation in parts.values().filter(|relation| relation.kind == kind) {
+            let Some(bytes) = archive.read(&relation.path)? else { continue };
+            let mut body = Body::new(styles, &NO_INSERTS);
+            if xml::read(&bytes, |item| body.take(item, door))? == Ending::Damaged {
+                archive.fault(&relation.path, ExtractError::Damaged { format: Format::Docx });
+            }
+            let markdown = html::markdown(&body.html);
+            let words = markdown.trim();
+            if words.contains(char::is_alphabetic) && seen.insert((name, words.to_owned())) {
+                text.block(&format!("{name}: {words}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn worse(a: Ending, b: Ending) -> Ending {
@@ -133,6 +173,8 @@ struct Paragraph {
 /// The document while it is read.
 struct Body<'s> {
     styles: &'s BTreeMap<String, Role>,
+    inserts: &'s Inserts,
+    versions: Versions,
     html: String,
     /// Text boxes stand within paragraphs.
     paragraphs: Vec<Paragraph>,
@@ -146,9 +188,11 @@ struct Body<'s> {
 }
 
 impl<'s> Body<'s> {
-    fn new(styles: &'s BTreeMap<String, Role>) -> Body<'s> {
+    fn new(styles: &'s BTreeMap<String, Role>, inserts: &'s Inserts) -> Body<'s> {
         Body {
             styles,
+            inserts,
+            versions: Versions::default(),
             html: String::new(),
             paragraphs: Vec::new(),
             skip: None,
@@ -188,7 +232,9 @@ impl<'s> Body<'s> {
         let name = element.name();
         let value = || element.attribute("val").unwrap_or_default();
         match name {
-            name if SKIPPED.contains(&name) => self.skip = Some((name.to_owned(), 1)),
+            name if SKIPPED.contains(&name) || self.versions.is_other(name) => {
+                self.skip = Some((name.to_owned(), 1))
+            }
             "p" => {
                 self.paragraphs.push(Paragraph::default());
                 let mark = std::mem::take(&mut self.mark);
@@ -235,6 +281,7 @@ impl<'s> Body<'s> {
                 self.mark = format!("[comment by {author}] ");
             }
             "blip" | "imagedata" => self.images += 1,
+            "altChunk" | "chart" | "relIds" => self.insert(element),
             "tbl" => {
                 self.tables += 1;
                 self.html.push_str("<table>");
@@ -246,6 +293,7 @@ impl<'s> Body<'s> {
     }
 
     fn end(&mut self, name: &str) {
+        self.versions.end(name);
         match name {
             "t" => self.in_text = false,
             "p" => self.end_paragraph(),
@@ -283,6 +331,11 @@ impl<'s> Body<'s> {
         self.html.push_str(&open);
         self.html.push_str(&paragraph.html);
         self.html.push_str(&close);
+    }
+
+    /// Puts another part in the place of its reference: before the paragraph that a drawing hangs on.
+    fn insert(&mut self, element: &Element<'_>) {
+        self.html.push_str(inserted(self.inserts, element));
     }
 
     fn on_paragraph(&mut self, change: impl FnOnce(&mut Paragraph)) {

@@ -12,9 +12,30 @@ use crate::domain::{Format, Layout, Text};
 const MARKUP_FACTOR: u64 = 4;
 
 /// What is left of a document's allowances.
-struct Purse {
+pub(super) struct Purse {
     unpacked_bytes: Cell<u64>,
     members: Cell<u32>,
+    is_bomb: ExtractError,
+}
+
+impl Purse {
+    /// For an archive of which each member is a document: in all they may unpack to `max_expansion` times its size.
+    pub fn new(packed_bytes: u64, max_expansion: u64, max_members: u32) -> Purse {
+        let by_ratio = packed_bytes.saturating_mul(max_expansion).max(compressed::ALWAYS_ALLOWED_BYTES);
+        let is_bomb = ExtractError::Expansion { max_expansion };
+        Purse { unpacked_bytes: Cell::new(by_ratio), members: Cell::new(max_members), is_bomb }
+    }
+
+    /// For one document, which may not be larger than documents may be.
+    fn of_document(packed_bytes: u64, limits: &Limits) -> Purse {
+        let mut purse = Purse::new(packed_bytes, limits.max_expansion, limits.max_members);
+        let by_size = limits.max_text_bytes.saturating_mul(MARKUP_FACTOR);
+        if purse.unpacked_bytes.get() >= by_size {
+            purse.is_bomb = ExtractError::TooLarge { limit_bytes: limits.max_text_bytes };
+            purse.unpacked_bytes.set(by_size);
+        }
+        purse
+    }
 }
 
 /// The way into one level of a document.
@@ -22,24 +43,20 @@ pub(super) struct Door<'a> {
     options: &'a Options,
     purse: &'a Purse,
     depth: u32,
-    is_bomb: ExtractError,
 }
 
 /// Calls `read` with the door for an object of `packed_bytes`.
 pub(super) fn with<T>(options: &Options, packed_bytes: u64, read: impl FnOnce(&Door<'_>) -> T) -> T {
-    let Limits { max_text_bytes, max_expansion, max_members, .. } = options.limits;
-    let by_ratio = packed_bytes.saturating_mul(max_expansion).max(compressed::ALWAYS_ALLOWED_BYTES);
-    let by_size = max_text_bytes.saturating_mul(MARKUP_FACTOR);
-    let is_bomb = if by_ratio < by_size {
-        ExtractError::Expansion { max_expansion }
-    } else {
-        ExtractError::TooLarge { limit_bytes: max_text_bytes }
-    };
-    let purse = Purse { unpacked_bytes: Cell::new(by_ratio.min(by_size)), members: Cell::new(max_members) };
-    read(&Door { options, purse: &purse, depth: 0, is_bomb })
+    let purse = Purse::of_document(packed_bytes, &options.limits);
+    read(&Door { options, purse: &purse, depth: 0 })
 }
 
-impl Door<'_> {
+impl<'a> Door<'a> {
+    /// The door for what lies `depth` containers deep.
+    pub fn new(options: &'a Options, purse: &'a Purse, depth: u32) -> Door<'a> {
+        Door { options, purse, depth }
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.options.limits
     }
@@ -55,12 +72,12 @@ impl Door<'_> {
         if self.depth >= max_depth {
             return Err(ExtractError::TooDeep { max_depth });
         }
-        Ok(Door {
-            options: self.options,
-            purse: self.purse,
-            depth: self.depth + 1,
-            is_bomb: self.is_bomb.clone(),
-        })
+        Ok(Door { options: self.options, purse: self.purse, depth: self.depth + 1 })
+    }
+
+    /// Bytes that a document may unpack to.
+    pub fn max_bytes(&self) -> u64 {
+        self.limits().max_text_bytes.saturating_mul(MARKUP_FACTOR)
     }
 
     /// Bytes that may still be unpacked.
@@ -69,7 +86,7 @@ impl Door<'_> {
     }
 
     pub fn spend_unpacked(&self, bytes: u64) -> Result<(), ExtractError> {
-        let left = self.purse.unpacked_bytes.get().checked_sub(bytes).ok_or(self.is_bomb.clone())?;
+        let left = self.purse.unpacked_bytes.get().checked_sub(bytes).ok_or(self.purse.is_bomb.clone())?;
         self.purse.unpacked_bytes.set(left);
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ExtractError;
 use super::sniff::extension;
+use super::{ExtractError, directory, tar};
 use crate::domain::Format;
 
 /// Plain characters are recognised from this much of the start.
@@ -18,10 +18,12 @@ const HEAD_BYTES: usize = 64 << 10;
 /// A kind of document that is known and not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Foreign {
+    LegacyWord,
+    LegacyPowerPoint,
     LegacyOffice,
     EncryptedOffice,
     OutlookMessage,
-    Tar,
+    OutlookAttachments,
     /// Named by its MIME type: sound, video, fonts, programs, other archives.
     Media {
         mime: String,
@@ -31,12 +33,43 @@ pub enum Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::LegacyOffice => "a legacy Office file (DOC, PPT)",
-            Self::EncryptedOffice => "a password-protected Office file",
+            Self::LegacyWord => "a Word 97 document (DOC)",
+            Self::LegacyPowerPoint => "a PowerPoint 97 presentation (PPT)",
+            Self::LegacyOffice => "a file of an old Office program",
+            Self::EncryptedOffice => "an encrypted Office file",
             Self::OutlookMessage => "an Outlook message (MSG)",
-            Self::Tar => "a tar archive",
+            Self::OutlookAttachments => "an envelope of Outlook (winmail.dat, TNEF)",
             Self::Media { mime } => return write!(f, "a file of type {mime}"),
         })
+    }
+}
+
+impl Foreign {
+    /// What makes it readable.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::LegacyWord => "convert it, for instance with `soffice --headless --convert-to docx`",
+            Self::LegacyPowerPoint => "convert it, for instance with `soffice --headless --convert-to pptx`",
+            Self::LegacyOffice => "convert it with LibreOffice, or exclude it from the source",
+            Self::EncryptedOffice => "open it with its password and save it without one",
+            Self::OutlookMessage => "save it as .eml in Outlook, or convert it with `msgconvert`",
+            Self::OutlookAttachments => "unpack it with `tnef`, or have the sender send HTML or plain text",
+            Self::Media { mime } => match mime.as_str() {
+                "application/vnd.rar"
+                | "application/x-7z-compressed"
+                | "application/x-xz"
+                | "application/x-bzip2"
+                | "application/vnd.ms-cab-compressed"
+                | "application/x-lzip"
+                | "application/x-compress" => {
+                    "unpack it and upload what is in it, or pack it as zip, tar or gzip"
+                }
+                mime if mime.starts_with("audio/") || mime.starts_with("video/") => {
+                    "transcribe it first, or exclude it from the source"
+                }
+                _ => "convert it to a format that is read, or exclude it from the source",
+            },
+        }
     }
 }
 
@@ -56,8 +89,12 @@ pub(super) fn sniff_magic(bytes: &[u8]) -> Option<Magic> {
     if starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") {
         return Some(ole(bytes));
     }
-    if bytes.get(257..262) == Some(b"ustar") {
-        return Some(Magic::Stranger(Foreign::Tar));
+    // [MS-OXTNEF] 2.1.3.1.
+    if starts(b"\x78\x9f\x3e\x22") {
+        return Some(Magic::Stranger(Foreign::OutlookAttachments));
+    }
+    if tar::is_header(bytes) {
+        return Some(Magic::Document(Format::Tar));
     }
     // Readers accept up to 1 KiB before the header (ISO 32000-1, annex H.3.4.1), and such files exist.
     let head = &bytes[..bytes.len().min(1024)];
@@ -137,28 +174,37 @@ fn headers_of_mail(text: &str) -> MailHeaders {
     seen
 }
 
-/// What a zip is, by the names in it: they stand uncompressed in the first local header and in the directory at the end.
+/// What a zip is, by the names of its members. Their content is not looked at: an archive may store office files.
 fn zip(bytes: &[u8]) -> Format {
-    let head = &bytes[..bytes.len().min(4096)];
-    let tail = &bytes[bytes.len().saturating_sub(64 << 10)..];
-    let starts = |needle: &[u8]| find(head, needle).is_some();
-    let holds = |needle: &[u8]| starts(needle) || find(tail, needle).is_some();
-    // The first member of OpenDocument files and books is their type, uncompressed.
-    if starts(b"application/vnd.oasis.opendocument.text") {
-        Format::Odt
-    } else if starts(b"application/vnd.oasis.opendocument.spreadsheet") {
-        Format::Ods
-    } else if starts(b"application/vnd.oasis.opendocument.presentation") {
-        Format::Odp
-    } else if starts(b"application/epub+zip") || holds(b"META-INF/container.xml") {
+    // The first member of OpenDocument files and books is their type, uncompressed (OpenDocument 1.3, part 2, 3.3).
+    const TYPES: [(&[u8], Format); 4] = [
+        (b"application/vnd.oasis.opendocument.text", Format::Odt),
+        (b"application/vnd.oasis.opendocument.spreadsheet", Format::Ods),
+        (b"application/vnd.oasis.opendocument.presentation", Format::Odp),
+        (b"application/epub+zip", Format::Epub),
+    ];
+    if bytes.get(30..38) == Some(b"mimetype") {
+        let extra = usize::from(u16::from_le_bytes([bytes[28], bytes[29]]));
+        let content = bytes.get(38 + extra..).unwrap_or_default();
+        if let Some((_, format)) = TYPES.into_iter().find(|(kind, _)| content.starts_with(kind)) {
+            return format;
+        }
+    }
+    let directory = directory::read(bytes);
+    let holds = |name: &str| directory.entries.iter().any(|entry| entry.name == name.as_bytes());
+    let has_folder =
+        |path: &str| directory.entries.iter().any(|entry| entry.name.starts_with(path.as_bytes()));
+    if holds("META-INF/container.xml") {
         Format::Epub
-    } else if !holds(b"[Content_Types].xml") {
+    } else if holds("META-INF/manifest.xml") && holds("content.xml") {
+        Format::Odt
+    } else if !holds("[Content_Types].xml") && !holds("_rels/.rels") {
         Format::Zip
-    } else if holds(b"word/document") {
+    } else if has_folder("word/") {
         Format::Docx
-    } else if holds(b"xl/workbook.") {
+    } else if has_folder("xl/") {
         Format::Xlsx
-    } else if holds(b"ppt/presentation.xml") {
+    } else if has_folder("ppt/") {
         Format::Pptx
     } else {
         Format::Zip
@@ -183,6 +229,10 @@ fn ole(bytes: &[u8]) -> Magic {
         Magic::Stranger(Foreign::OutlookMessage)
     } else if holds("Workbook") || holds("Book") {
         Magic::Document(Format::Xls)
+    } else if holds("WordDocument") {
+        Magic::Stranger(Foreign::LegacyWord)
+    } else if holds("PowerPoint Document") {
+        Magic::Stranger(Foreign::LegacyPowerPoint)
     } else {
         Magic::Stranger(Foreign::LegacyOffice)
     }
@@ -205,17 +255,57 @@ mod tests {
         check(b"%PDF-1.7\n", is(Format::Pdf));
         check(b"\0\x01junk\n%PDF-1.7", is(Format::Pdf));
         check(b"A file that starts with %PDF- is a PDF.", None);
-        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. word/document.xml", is(Format::Docx));
-        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. xl/workbook.xml", is(Format::Xlsx));
-        check(b"PK\x03\x04\x14\0\0\0 [Content_Types].xml .. ppt/presentation.xml", is(Format::Pptx));
-        check(b"PK\x03\x04\x14\0\0\0 backup/word/document.xml", is(Format::Zip));
-        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/epub+zip", is(Format::Epub));
-        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/vnd.oasis.opendocument.text", is(Format::Odt));
-        check(b"PK\x03\x04\x14\0\0\0mimetypeapplication/vnd.oasis.opendocument.spreadsheet", is(Format::Ods));
+        check(b"PK\x03\x04\x14\0\0\0", is(Format::Zip));
         check(b"PK\x05\x06\0\0", is(Format::Zip));
-        check(&[&[b'a'; 257][..], b"ustar\x0000"].concat(), Some(Magic::Stranger(Foreign::Tar)));
+        check(&tar::tests::member(b"a.txt", b'0', b"text"), is(Format::Tar));
         check(b"plain", None);
         check(b"", None);
+    }
+
+    /// The headers of members without content, as they stand in a zip that is cut off.
+    fn zip_of(members: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, content) in members {
+            bytes.extend_from_slice(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0");
+            for size in [content.len(), content.len()] {
+                bytes.extend_from_slice(&u32::try_from(size).expect("a short text").to_le_bytes());
+            }
+            bytes.extend_from_slice(&[u8::try_from(name.len()).expect("a short name"), 0, 0, 0]);
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(content.as_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn zips_are_told_apart_by_the_names_in_them_and_not_by_what_they_store() {
+        let check = |members: &[(&str, &str)], expect: Format| {
+            assert_eq!(sniff_magic(&zip_of(members)), Some(Magic::Document(expect)), "{members:?}");
+        };
+        let types = ("[Content_Types].xml", "<Types/>");
+        check(&[types, ("word/document.xml", "")], Format::Docx);
+        check(&[types, ("word/styles.xml", "")], Format::Docx);
+        check(&[("word/document.xml", ""), ("_rels/.rels", "")], Format::Docx);
+        check(&[types, ("xl/workbook.bin", "")], Format::Xlsx);
+        check(&[types, ("ppt/slides/slide1.xml", "")], Format::Pptx);
+        check(&[("backup/word/document.xml", "")], Format::Zip);
+        check(&[types, ("readme.txt", "word/document.xml")], Format::Zip);
+        check(&[("mimetype", "application/epub+zip")], Format::Epub);
+        check(&[("META-INF/container.xml", "")], Format::Epub);
+        check(&[("mimetype", "application/vnd.oasis.opendocument.text")], Format::Odt);
+        check(&[("mimetype", "application/vnd.oasis.opendocument.spreadsheet")], Format::Ods);
+        check(&[("mimetype", "application/vnd.oasis.opendocument.presentation")], Format::Odp);
+        check(&[("letters/mimetype", "application/epub+zip")], Format::Zip);
+        let stored = zip_of(&[types, ("word/document.xml", "<w:document/>")]);
+        // An archive that stores an office file without compression holds all of its names.
+        let mut holds = zip_of(&[("a.txt", "")]);
+        holds.extend_from_slice(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        for _ in 0..2 {
+            holds.extend_from_slice(&u32::try_from(stored.len()).expect("small").to_le_bytes());
+        }
+        holds.extend_from_slice(b"\x06\0\0\0a.docx");
+        holds.extend_from_slice(&stored);
+        assert_eq!(sniff_magic(&holds), Some(Magic::Document(Format::Zip)));
     }
 
     #[test]
@@ -231,7 +321,9 @@ mod tests {
         assert_eq!(ole("EncryptedPackage"), Some(Magic::Stranger(Foreign::EncryptedOffice)));
         assert_eq!(ole("__properties_version1.0"), Some(Magic::Stranger(Foreign::OutlookMessage)));
         assert_eq!(ole("Workbook"), Some(Magic::Document(Format::Xls)));
-        assert_eq!(ole("WordDocument"), Some(Magic::Stranger(Foreign::LegacyOffice)));
+        assert_eq!(ole("WordDocument"), Some(Magic::Stranger(Foreign::LegacyWord)));
+        assert_eq!(ole("PowerPoint Document"), Some(Magic::Stranger(Foreign::LegacyPowerPoint)));
+        assert_eq!(ole("Contents"), Some(Magic::Stranger(Foreign::LegacyOffice)));
     }
 
     #[test]

@@ -13,8 +13,11 @@ use super::{ExtractError, Limits, notebook};
 /// A list or record of plain values is kept on one line up to this many bytes.
 const INLINE_BYTES: usize = 100;
 
-/// Deeper levels are not indented further: the output would grow with the square of the nesting.
-const MAX_INDENT: usize = 32;
+/// Line ends and indentation may take so many bytes for each byte of content, and [`FREE_LAYOUT_BYTES`] in any case. Without
+/// that a megabyte of deep lists would become 66, to be paid for as tokens. It goes by what is written, so that the same
+/// values come out alike however they were laid out before.
+const LAYOUT_SHARE: usize = 2;
+const FREE_LAYOUT_BYTES: usize = 16 << 10;
 
 /// Lays out a JSON text. What is not valid JSON stays as it was written, with a warning.
 pub(super) fn read(mut text: Text, limits: &Limits) -> Result<Text, ExtractError> {
@@ -59,6 +62,7 @@ fn pretty(json: &str, max_bytes: u64) -> Result<String, Stop> {
         out: String::with_capacity(json.len()),
         open: Vec::new(),
         inline_until: 0,
+        layout_bytes: 0,
         max_bytes,
     };
     printer.document()?;
@@ -73,6 +77,8 @@ struct Printer<'a> {
     open: Vec<u8>,
     /// Up to here values stay on one line.
     inline_until: usize,
+    /// Of what is written, blanks between values.
+    layout_bytes: usize,
     max_bytes: usize,
 }
 
@@ -153,17 +159,22 @@ impl Printer<'_> {
     }
 
     fn new_line(&mut self, after_comma: bool) -> Result<(), Stop> {
-        if self.at <= self.inline_until {
-            if after_comma {
-                self.out.push(' ');
-            }
-            return Ok(());
-        }
         if self.out.len() > self.max_bytes {
             return Err(Stop::Limit);
         }
+        let content = self.out.len() - self.layout_bytes;
+        let line_bytes = 1 + 2 * self.open.len();
+        let is_dear = self.layout_bytes + line_bytes > LAYOUT_SHARE * content + FREE_LAYOUT_BYTES;
+        if self.at <= self.inline_until || is_dear {
+            if after_comma {
+                self.out.push(' ');
+                self.layout_bytes += 1;
+            }
+            return Ok(());
+        }
+        self.layout_bytes += line_bytes;
         self.out.push('\n');
-        self.out.extend(std::iter::repeat_n("  ", self.open.len().min(MAX_INDENT)));
+        self.out.extend(std::iter::repeat_n("  ", self.open.len()));
         Ok(())
     }
 
@@ -361,11 +372,17 @@ mod tests {
     }
 
     #[test]
-    fn nesting_costs_neither_stack_nor_space_squared() {
-        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let out = pretty(&deep, 64 * MIB).expect("valid JSON");
-        assert!(out.len() < 200_000 * 70, "{}", out.len());
-        assert_eq!(pretty(&deep, MIB), Err(Stop::Limit));
+    fn nesting_costs_neither_stack_nor_space() {
+        let deep = "[".repeat(500_000) + &"]".repeat(500_000);
+        let numbers = format!("[[[[[[[[{}]]]]]]]]", ["1"; 500_000].join(","));
+        let records = "{\"a\":".repeat(170_000) + "1" + &"}".repeat(170_000);
+        let zigzag = format!("{}1{}", "[[1,[".repeat(130_000), "]],2]".repeat(130_000));
+        for json in [deep, numbers, records, zigzag] {
+            let out = pretty(&json, 64 * MIB).unwrap_or_else(|stop| panic!("{stop:?}"));
+            assert!(out.len() < 4 * json.len(), "{} of {}", out.len(), json.len());
+            assert_eq!(pretty(&out, 64 * MIB), Ok(out.clone()), "stable");
+            assert_eq!(pretty(&json, MIB / 2), Err(Stop::Limit));
+        }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

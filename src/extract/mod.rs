@@ -17,27 +17,35 @@
 //! | `stream` | texts too large to hold, block by block |
 //! | `charset` | bytes to characters |
 //! | `sniff` | which of the plain formats it is |
+//! | `language` | which language a text is in, and whether it is code |
+//! | `image` | images: their size, and what models take |
 //! | `assembly` | texts of parts: places, gaps, the limit |
 //! | `html` `json` `notebook` `table` `lines` `rtf` | one format each, read by our own code |
-//! | `pdf` `docx` `odf` `pptx` `sheets` `epub` `mail` `archive` | one format each, on parsers of others |
-//! | `office` `xml` `fence` | what several of them share |
+//! | `pdf` `docx` `odf` `pptx` `sheets` `epub` `mail` | one format each, on parsers of others |
+//! | `members` `tar` | archives: as one text, or member by member |
+//! | `archive` `directory` `office` `chart` `xml` `fence` | what several of them share |
 //!
 //! The room is pure. Our own readers must not panic, loop or allocate without bound on any bytes; for the parsers of others that
 //! is more than can be promised, so [`needs_isolation`] names what they read, and `isolate` reads it in a child process.
 
 mod archive;
 mod assembly;
+mod chart;
 mod charset;
 mod compressed;
+mod directory;
 mod docx;
 mod door;
 mod epub;
 mod fence;
 mod foreign;
 mod html;
+mod image;
 mod json;
+mod language;
 mod lines;
 mod mail;
+mod members;
 mod notebook;
 mod odf;
 mod office;
@@ -48,13 +56,19 @@ mod sheets;
 mod sniff;
 mod stream;
 mod table;
+mod tar;
 mod xml;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use archive::Member;
 pub use foreign::Foreign;
+pub use image::{
+    Image, ImageKind, ImageLimit, MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, MAX_IMAGE_SIDE_PX, MAX_IMAGES,
+    PageImage, image,
+};
+pub use language::{Language, is_code, language};
+pub use members::{Member, Members};
 pub use stream::{Blocks, Findings, HEAD_BYTES, Interrupted, Outlook, StreamError, outlook};
 
 use self::door::Door;
@@ -109,15 +123,15 @@ pub enum ExtractError {
     #[error("no part of the {format} could be read; the first, {place}: {reason}")]
     NothingRead { format: Format, place: String, reason: String },
     #[error(
-        "all {pages} pages of the PDF are images without text (a scan): run OCR on it first, as this version sends no \
-         images to models"
+        "all {pages} pages of the PDF are images without text (a scan): run OCR on it first, or have a model look at \
+         them (extract.vision = \"model\")"
     )]
     Scanned { pages: u32 },
-    #[error("{format} can not be read: convert it to a format that is, or exclude it from the source")]
+    #[error("{format} can not be read: {}", .format.remedy())]
     Unsupported { format: Foreign },
     #[error(
-        "an image ({mime}) has no text: run OCR on it first, as this version sends no images to models, or exclude it \
-         from the source"
+        "an image ({mime}) has no text: have a model look at it (extract.vision = \"model\"), run OCR on it first, or \
+         exclude it from the source"
     )]
     Image { mime: String },
     #[error("the object is binary data of an unknown kind, not text")]
@@ -130,24 +144,47 @@ pub enum ExtractError {
         "the {format} document is damaged and can not be read: upload it again, or repair it with the program that made it"
     )]
     Damaged { format: Format },
-    #[error("the text is larger than the limit of {limit_bytes} bytes for one document")]
+    #[error("it holds more than {limit_bytes} bytes, the limit for the text of one document: split it")]
     TooLarge { limit_bytes: u64 },
     #[error(
-        "the object unpacks to more than {max_expansion} times its size and is taken for a decompression bomb"
+        "it unpacks to more than {max_expansion} times its size, the limit beyond which it is taken for a decompression bomb: \
+         if it is none, upload what is in it unpacked, or in parts"
     )]
     Expansion { max_expansion: u64 },
-    #[error("its compression method can not be read: pack it with deflate, as most programs do")]
-    CompressionMethod,
+    #[error("its compression method, {method}, is not supported: pack it with Deflate, as most programs do")]
+    CompressionMethod { method: String },
+    #[error("the archive is cut off or damaged: members after the damage are missing; upload it again")]
+    ArchiveCutOff,
+    #[error("it is missing from the file")]
+    PartMissing,
+    #[error("it is stored as a sparse file, without its holes: pack it with `tar` without `--sparse`")]
+    Sparse,
     #[error("containers lie within containers, more than {max_depth} deep: unpack them first")]
     TooDeep { max_depth: u32 },
     #[error("the object has more than {max_members} members: unpack it first")]
     TooManyMembers { max_members: u32 },
     #[error("the PDF has more than {max_pages} pages: split it first")]
     TooManyPages { max_pages: u32 },
+    #[error(
+        "page {page} of the PDF can not be drawn: it is missing, has no area, or does not fit into {max_bytes} bytes"
+    )]
+    NoPage { page: u32, max_bytes: u64 },
     #[error("the compressed data is cut off after {unpacked_bytes} unpacked bytes: upload the object again")]
     CompressedTruncated { unpacked_bytes: u64 },
     #[error("the compressed data is damaged after {unpacked_bytes} unpacked bytes: upload the object again")]
     CompressedDamaged { unpacked_bytes: u64 },
+}
+
+impl ExtractError {
+    /// Limits are the whole document's; any other fault is its part's own.
+    fn is_of_the_whole(&self) -> bool {
+        matches!(
+            self,
+            ExtractError::Expansion { .. }
+                | ExtractError::TooLarge { .. }
+                | ExtractError::TooManyMembers { .. }
+        )
+    }
 }
 
 /// Reads an object's bytes. `name` is the object's key and only a hint; `declared` is as in [`Options`]. The bytes of a
@@ -167,15 +204,9 @@ pub fn extract_with(bytes: Vec<u8>, name: &str, options: &Options) -> Result<Tex
     door::with(options, packed_bytes, |door| door.read(bytes, name, options.declared))
 }
 
-/// The members of a zip archive, nested archives included, unpacked, to be read as documents of their own:
-/// `archive.zip!/path`. `None` if the bytes are no archive; an office file or a book is none, for all that it is a zip.
-pub fn members(bytes: &[u8], options: &Options) -> Result<Option<Vec<Member>>, ExtractError> {
-    if foreign::sniff_magic(bytes) != Some(foreign::Magic::Document(Format::Zip)) {
-        return Ok(None);
-    }
-    let mut members = Vec::new();
-    door::with(options, bytes.len() as u64, |door| archive::members(bytes, door, "", &mut members))?;
-    Ok(Some(members))
+/// A page of a PDF as a PNG, for a model that sees. Runs hayro's renderer on the bytes: see [`needs_isolation`].
+pub fn page_image(bytes: &[u8], wanted: &PageImage, options: &Options) -> Result<Vec<u8>, ExtractError> {
+    door::with(options, bytes.len() as u64, |door| pdf::page_image(bytes, wanted, door))
 }
 
 /// Whether these bytes go to a parser that was written by others for formats that are binary: such a parser may overflow the
@@ -231,6 +262,7 @@ fn read_as_bytes(format: Format) -> bool {
             | Format::Email
             | Format::Mbox
             | Format::Zip
+            | Format::Tar
     )
 }
 
@@ -246,7 +278,7 @@ fn read_bytes(format: Format, bytes: &[u8], door: &Door<'_>) -> Option<Result<Te
         Format::Epub => epub::read(bytes, door),
         Format::Email => mail::read(bytes, door),
         Format::Mbox => mail::read_mailbox(bytes, door),
-        Format::Zip => archive::read(bytes, door),
+        Format::Zip | Format::Tar => members::read(bytes, format, door),
         _ => return None,
     })
 }
@@ -332,12 +364,12 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_sentence_a_user_can_act_on() {
-        let tar = ExtractError::Unsupported { format: Foreign::Tar };
+        let message = ExtractError::Unsupported { format: Foreign::OutlookMessage };
         assert_eq!(
-            tar.to_string(),
-            "a tar archive can not be read: convert it to a format that is, or exclude it from the source"
+            message.to_string(),
+            "an Outlook message (MSG) can not be read: save it as .eml in Outlook, or convert it with `msgconvert`"
         );
         let image = ExtractError::Image { mime: "image/png".to_owned() };
-        assert!(image.to_string().starts_with("an image (image/png) has no text: run OCR on it first"));
+        assert!(image.to_string().starts_with("an image (image/png) has no text: have a model look at it"));
     }
 }

@@ -1,13 +1,18 @@
-//! OpenDocument text and presentations (ODT, ODP): headings, paragraphs, lists, tables, notes; slides as places.
+//! OpenDocument text and presentations (ODT, ODP): headings, paragraphs, lists, tables, notes, comments, charts; slides as
+//! places.
 //!
 //! As with DOCX the content becomes the HTML that it means. Text that a tracked change deleted, forms and the
-//! descriptions of indexes are skipped. Spreadsheets are read by `sheets`.
+//! descriptions of indexes are skipped. Headers and footers stand in the styles and are read once, after the text.
+//! Spreadsheets are read by `sheets`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ExtractError;
 use super::archive::Archive;
 use super::assembly::Assembly;
 use super::door::Door;
 use super::html;
+use super::office::XML_DAMAGED;
 use super::xml::{self, Element, Ending, Item, push_escaped};
 use crate::domain::{Format, Layout, Locator, Text};
 
@@ -26,8 +31,9 @@ pub(super) fn read(bytes: &[u8], format: Format, door: &Door<'_>) -> Result<Text
         return Err(ExtractError::Encrypted { format });
     }
     let content = archive.require("content.xml")?;
+    let objects = objects(&mut archive)?;
     let mut text = Assembly::new(door);
-    let mut body = Body::default();
+    let mut body = Body { objects: Some(&objects), ..Body::default() };
     let mut slides = 0;
     let ending = xml::read(&content, |item| {
         match &item {
@@ -54,19 +60,72 @@ pub(super) fn read(bytes: &[u8], format: Format, door: &Door<'_>) -> Result<Text
         if text.is_blank() {
             return Err(ExtractError::Damaged { format });
         }
-        text.gap(
-            "its XML is damaged: what follows the damage is missing; repair it with the program that made it",
-        );
+        text.gap(XML_DAMAGED);
     }
     if body.images > 0 {
         text.warn(format!("{} images were left out", body.images));
     }
+    furniture(&mut text, &mut archive)?;
+    archive.report(&mut text);
     text.finish(format, Layout::Markdown)
+}
+
+/// The HTML of charts and other objects, each a document of its own in a folder of the file, by the folder's name.
+fn objects(archive: &mut Archive<'_>) -> Result<BTreeMap<String, String>, ExtractError> {
+    let mut objects = BTreeMap::new();
+    for path in archive.paths_below("", "/content.xml") {
+        let Some(bytes) = archive.read(&path)? else { continue };
+        let mut body = Body::default();
+        let ending = xml::read(&bytes, |item| -> Result<(), ExtractError> {
+            body.take(item);
+            Ok(())
+        })?;
+        if ending == Ending::Damaged {
+            archive.fault(&path, ExtractError::Damaged { format: archive.format() });
+        }
+        let folder = path.strip_suffix("/content.xml").unwrap_or(&path);
+        objects.insert(folder.to_owned(), body.take_html());
+    }
+    Ok(objects)
+}
+
+/// Writes the headers and footers of the page styles, each text once; page numbers alone are none.
+fn furniture(text: &mut Assembly, archive: &mut Archive<'_>) -> Result<(), ExtractError> {
+    let Some(styles) = archive.read("styles.xml")? else { return Ok(()) };
+    let (mut body, mut seen) = (Body::default(), BTreeSet::new());
+    let (mut open, mut words) = (None, Vec::new());
+    let ending = xml::read(&styles, |item| -> Result<(), ExtractError> {
+        let kind = |name: &str| match name {
+            "header" | "header-left" | "header-first" => Some("Header"),
+            "footer" | "footer-left" | "footer-first" => Some("Footer"),
+            _ => None,
+        };
+        match item {
+            Item::Start(element) if open.is_none() => open = kind(element.name()),
+            Item::End(name) if kind(name).is_some() => {
+                words.extend(open.take().map(|kind| (kind, html::markdown(&body.take_html()))));
+            }
+            item if open.is_some() => body.take(item),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if ending == Ending::Damaged {
+        archive.fault("styles.xml", ExtractError::Damaged { format: archive.format() });
+    }
+    for (kind, words) in words {
+        let words = words.trim();
+        if words.contains(char::is_alphabetic) && seen.insert((kind, words.to_owned())) {
+            text.block(&format!("{kind}: {words}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The content while it is read.
 #[derive(Default)]
-struct Body {
+struct Body<'o> {
+    objects: Option<&'o BTreeMap<String, String>>,
     html: String,
     /// Notes are read where they stand and written after the text.
     notes: String,
@@ -74,6 +133,7 @@ struct Body {
     open: Vec<Paragraph>,
     skip: Option<(String, usize)>,
     in_note: usize,
+    in_comment: usize,
     /// The number of the note that is being read.
     citation: Option<String>,
     is_citation: bool,
@@ -86,7 +146,7 @@ struct Paragraph {
     level: Option<u8>,
 }
 
-impl Body {
+impl Body<'_> {
     fn take_html(&mut self) -> String {
         let mut html = std::mem::take(&mut self.html);
         html.push_str(&std::mem::take(&mut self.notes));
@@ -123,8 +183,22 @@ impl Body {
         let name = element.name();
         match name {
             name if SKIPPED.contains(&name) => self.skip = Some((name.to_owned(), 1)),
+            "creator" | "date" | "creator-initials" if self.in_comment > 0 => {
+                self.skip = Some((name.to_owned(), 1));
+            }
+            "annotation" => self.in_comment += 1,
+            "object" => {
+                let folder = element.attribute("href").unwrap_or_default();
+                let folder = folder.trim_start_matches("./").to_owned();
+                let html = self.objects.and_then(|objects| objects.get(&folder));
+                let html = html.map_or("", String::as_str);
+                self.target().push_str(html);
+            }
             "p" => {
                 self.open.push(Paragraph::default());
+                if self.in_comment > 0 {
+                    self.push("[comment] ");
+                }
                 if self.in_note > 0
                     && let Some(citation) = self.citation.take()
                 {
@@ -155,6 +229,7 @@ impl Body {
     fn end(&mut self, name: &str) {
         match name {
             "p" | "h" => self.end_paragraph(),
+            "annotation" => self.in_comment = self.in_comment.saturating_sub(1),
             "note" => self.in_note = self.in_note.saturating_sub(1),
             "note-citation" => {
                 self.is_citation = false;

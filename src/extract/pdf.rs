@@ -9,8 +9,10 @@
 
 mod bidi;
 mod columns;
+mod forms;
 mod glyphs;
 mod layout;
+mod render;
 mod salvage;
 
 use hayro_interpret::hayro_syntax::object::Dict;
@@ -21,6 +23,7 @@ use self::glyphs::Seen;
 use super::ExtractError;
 use super::assembly::Assembly;
 use super::door::Door;
+use super::image::PageImage;
 use crate::domain::{Format, Layout, Locator, Text};
 
 /// A page with an image over most of it and less than this is a scan with a stamp, a page number or a watermark.
@@ -37,15 +40,7 @@ const TRAILER_BYTES: usize = 4096;
 
 /// Reads every page.
 pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> {
-    let pdf = match open(bytes, door) {
-        Ok(pdf) if !pdf.pages().is_empty() => pdf,
-        Ok(_) | Err(ExtractError::Damaged { .. }) => {
-            let repaired =
-                salvage::with_new_page_tree(bytes).ok_or(ExtractError::Damaged { format: Format::Pdf })?;
-            open(&repaired, door)?
-        }
-        Err(error) => return Err(error),
-    };
+    let pdf = open(bytes, door)?;
     let pages = pdf.pages();
     let count = u32::try_from(pages.len()).unwrap_or(u32::MAX);
     if count > door.limits().max_pages {
@@ -68,6 +63,17 @@ pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> 
             text.push("\x0c")?;
         }
     }
+    // What the pages do not draw of a form that was filled in.
+    let values = forms::values(&pdf);
+    let drawn = if values.is_empty() { String::new() } else { without_blanks(text.body()) };
+    let hidden: Vec<(String, String)> =
+        values.into_iter().filter(|(_, value)| !drawn.contains(&without_blanks(value))).collect();
+    if !hidden.is_empty() {
+        text.push("\n")?;
+        for (name, value) in hidden {
+            text.block(&format!("[form field {name}] {value}"))?;
+        }
+    }
     let is_cut = !tail(bytes).windows(5).any(|window| window == b"%%EOF");
     if is_cut {
         text.gap("the file is cut off: what followed is missing; upload it again");
@@ -86,7 +92,28 @@ pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> 
     text.finish(Format::Pdf, Layout::Prose)
 }
 
+/// Draws a page.
+pub(super) fn page_image(bytes: &[u8], wanted: &PageImage, door: &Door<'_>) -> Result<Vec<u8>, ExtractError> {
+    let missing = ExtractError::NoPage { page: wanted.page, max_bytes: wanted.max_bytes };
+    let pdf = open(bytes, door)?;
+    let index = wanted.page.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+    let page = index.and_then(|index| pdf.pages().get(index)).ok_or(missing.clone())?;
+    render::page(page, wanted).ok_or(missing)
+}
+
+/// Opens a document, with a page tree made anew where it has lost its own.
 fn open(bytes: &[u8], door: &Door<'_>) -> Result<Pdf, ExtractError> {
+    match unlock(bytes, door) {
+        Ok(pdf) if !pdf.pages().is_empty() => Ok(pdf),
+        Ok(_) | Err(ExtractError::Damaged { .. }) => {
+            let repaired = salvage::with_new_page_tree(bytes);
+            unlock(&repaired.ok_or(ExtractError::Damaged { format: Format::Pdf })?, door)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn unlock(bytes: &[u8], door: &Door<'_>) -> Result<Pdf, ExtractError> {
     let bytes = std::sync::Arc::new(bytes.to_vec());
     for password in door.passwords() {
         match Pdf::new_with_password(bytes.clone(), password) {
@@ -104,6 +131,11 @@ fn has_attachments(pdf: &Pdf) -> bool {
     let catalog = pdf.xref().get::<Dict<'_>>(pdf.xref().root_id());
     let names = catalog.and_then(|catalog| catalog.get::<Dict<'_>>(b"Names".as_slice()));
     names.is_some_and(|names| names.get::<Dict<'_>>(b"EmbeddedFiles".as_slice()).is_some())
+}
+
+/// For comparing what a page may have broken into lines.
+fn without_blanks(text: &str) -> String {
+    text.split_whitespace().collect()
 }
 
 fn tail(bytes: &[u8]) -> &[u8] {

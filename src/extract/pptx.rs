@@ -1,11 +1,16 @@
-//! PPTX: the slides of a presentation in their order, each a place, with titles as headings, tables and speaker notes.
+//! PPTX: the slides of a presentation in their order, each a place, with titles as headings, tables, charts, speaker notes and
+//! comments.
+
+use std::collections::BTreeSet;
 
 use super::ExtractError;
 use super::archive::Archive;
 use super::assembly::Assembly;
 use super::door::Door;
 use super::html;
-use super::office::{Relations, path_of, relations};
+use super::office::{
+    Inserts, NO_INSERTS, Relations, Versions, XML_DAMAGED, embedded, inserted, inserts, path_of, relations,
+};
 use super::xml::{self, Element, Ending, Item, push_escaped};
 use crate::domain::{Format, Layout, Locator, Text};
 
@@ -19,77 +24,129 @@ pub(super) fn read(bytes: &[u8], door: &Door<'_>) -> Result<Text, ExtractError> 
     let path = path_of(&package, "officeDocument").unwrap_or_else(|| "ppt/presentation.xml".to_owned());
     let parts = relations(&mut archive, &path)?;
     let mut text = Assembly::new(door);
-    let mut images = 0;
-    for (number, slide) in (1..).zip(slides(&mut archive, &path, &parts)?) {
+    let (mut images, mut notes_read) = (0, BTreeSet::new());
+    let (slides, is_whole) = slides(&mut archive, &path, &parts)?;
+    for (number, slide) in (1..).zip(slides) {
         text.separate("\n\n")?;
         text.open(Locator::Slide(number));
+        let relations = relations(&mut archive, &slide)?;
+        let inserts = inserts(&mut archive, &relations, door)?;
         match archive.read(&slide)? {
-            Some(bytes) => images += read_slide(&mut text, &bytes, number, false)?,
+            Some(bytes) => images += read_slide(&mut text, &bytes, number, &inserts)?,
+            None if archive.has(&slide) => {
+                text.gap("the slide is damaged: repair the file with the program that made it")
+            }
             None => text.gap("the slide is missing from the file"),
         }
-        let notes = path_of(&relations(&mut archive, &slide)?, "notesSlide");
-        if let Some(notes) = notes
-            && let Some(bytes) = archive.read(&notes)?
+        for relation in
+            relations.values().filter(|relation| relation.kind == "notesSlide" || relation.kind == "comments")
         {
-            read_slide(&mut text, &bytes, number, true)?;
+            if let Some(bytes) = archive.read(&relation.path)? {
+                read_notes(
+                    &mut text,
+                    &bytes,
+                    if relation.kind == "comments" { "Comments" } else { "Notes" },
+                )?;
+                notes_read.insert(relation.path.clone());
+            }
         }
+        embedded(&mut text, &mut archive, &relations, door)?;
         text.close();
+    }
+    if !is_whole {
+        text.gap("its list of slides is damaged: they were read in the order of their files' names");
+        // Notes whose slide is not known any more.
+        for path in archive
+            .paths_below("ppt/notesSlides/", ".xml")
+            .into_iter()
+            .filter(|path| !notes_read.contains(path))
+        {
+            if let Some(bytes) = archive.read(&path)? {
+                text.separate("\n\n")?;
+                read_notes(&mut text, &bytes, "Notes")?;
+            }
+        }
     }
     if images > 0 {
         text.warn(format!("{images} images were left out"));
     }
+    archive.report(&mut text);
+    if text.is_blank() && text.has_gaps() {
+        return text.fail(Format::Pptx);
+    }
     text.finish(Format::Pptx, Layout::Markdown)
 }
 
-/// The paths of the slides in the order in which they are shown.
-fn slides(archive: &mut Archive<'_>, path: &str, parts: &Relations) -> Result<Vec<String>, ExtractError> {
-    let presentation = archive.require(path)?;
+/// The paths of the slides in the order in which they are shown; `false` if that is not known, so that all there are
+/// are in the order of their names.
+fn slides(
+    archive: &mut Archive<'_>,
+    path: &str,
+    parts: &Relations,
+) -> Result<(Vec<String>, bool), ExtractError> {
     let mut slides = Vec::new();
-    let _ = xml::read(&presentation, |item| -> Result<(), ExtractError> {
-        if let Item::Start(element) = item
-            && element.name() == "sldId"
-        {
-            // Both `id` and `r:id` are named id without their prefix; the relationship is the one that is known.
-            let relation = element.attributes("id").into_iter().find_map(|id| parts.get(&id));
-            slides.extend(relation.map(|relation| relation.path.clone()));
-        }
-        Ok(())
-    })?;
-    if slides.is_empty() {
-        slides = archive.paths();
-        slides.retain(|path| path.starts_with("ppt/slides/slide") && path.ends_with(".xml"));
-        slides.sort_by_key(|path| (path.len(), path.clone()));
+    let mut is_whole = false;
+    if let Some(presentation) = archive.read(path)? {
+        let mut is_known = true;
+        let ending = xml::read(&presentation, |item| -> Result<(), ExtractError> {
+            if let Item::Start(element) = item
+                && element.name() == "sldId"
+            {
+                // Both `id` and `r:id` are named id without their prefix; the relationship is the one that is known.
+                let relation = element.attributes("id").into_iter().find_map(|id| parts.get(&id));
+                is_known &= relation.is_some();
+                slides.extend(relation.map(|relation| relation.path.clone()));
+            }
+            Ok(())
+        })?;
+        is_whole = is_known && ending == Ending::Whole;
     }
-    Ok(slides)
+    let mut all = archive.paths_below("ppt/slides/slide", ".xml");
+    if !is_whole || slides.is_empty() && !all.is_empty() {
+        all.retain(|path| !slides.contains(path));
+        slides.extend(all);
+        is_whole = false;
+    }
+    Ok((slides, is_whole))
 }
 
-/// Writes a slide, or its notes, to the open place, and counts its images.
-fn read_slide(text: &mut Assembly, bytes: &[u8], number: u32, is_notes: bool) -> Result<usize, ExtractError> {
-    let mut slide = Slide::default();
-    let ending = xml::read(bytes, |item| -> Result<(), ExtractError> {
-        slide.take(item);
-        Ok(())
-    })?;
-    let markdown = html::markdown(&slide.html);
-    if is_notes {
-        if !markdown.trim().is_empty() {
-            text.block(&format!("Notes: {markdown}"))?;
-        }
-    } else {
-        if !slide.has_title {
-            text.block(&format!("# Slide {number}"))?;
-        }
-        text.block(&markdown)?;
+/// Writes a slide to the open place, and counts its images.
+fn read_slide(
+    text: &mut Assembly,
+    bytes: &[u8],
+    number: u32,
+    inserts: &Inserts,
+) -> Result<usize, ExtractError> {
+    let (slide, ending) = Slide::of(bytes, inserts)?;
+    if !slide.has_title {
+        text.block(&format!("# Slide {number}"))?;
     }
+    text.block(&html::markdown(&slide.html))?;
     if ending == Ending::Damaged {
-        text.gap("its XML is damaged: repair the file with the program that made it");
+        text.gap(XML_DAMAGED);
     }
     Ok(slide.images)
 }
 
+/// Writes what belongs to a slide and is not on it.
+fn read_notes(text: &mut Assembly, bytes: &[u8], name: &str) -> Result<(), ExtractError> {
+    let (notes, ending) = Slide::of(bytes, &NO_INSERTS)?;
+    let markdown = html::markdown(&notes.html);
+    if !markdown.trim().is_empty() {
+        text.block(&format!("{name}: {markdown}"))?;
+    }
+    if ending == Ending::Damaged {
+        text.gap_within(&name.to_lowercase(), XML_DAMAGED);
+    }
+    Ok(())
+}
+
 /// A slide while it is read.
-#[derive(Default)]
-struct Slide {
+struct Slide<'i> {
+    inserts: &'i Inserts,
+    versions: Versions,
+    /// The element that is skipped and how many of its name are open.
+    skip: Option<(String, usize)>,
     html: String,
     paragraph: Option<String>,
     in_text: bool,
@@ -100,8 +157,40 @@ struct Slide {
     images: usize,
 }
 
-impl Slide {
+impl<'i> Slide<'i> {
+    fn of(bytes: &[u8], inserts: &'i Inserts) -> Result<(Slide<'i>, Ending), ExtractError> {
+        let mut slide = Slide {
+            inserts,
+            versions: Versions::default(),
+            skip: None,
+            html: String::new(),
+            paragraph: None,
+            in_text: false,
+            is_title: false,
+            is_furniture: false,
+            has_title: false,
+            in_table: false,
+            images: 0,
+        };
+        let ending = xml::read(bytes, |item| -> Result<(), ExtractError> {
+            slide.take(item);
+            Ok(())
+        })?;
+        Ok((slide, ending))
+    }
+
     fn take(&mut self, item: Item<'_>) {
+        if let Some((name, open)) = &mut self.skip {
+            match item {
+                Item::Start(element) if element.name() == name => *open += 1,
+                Item::End(end) if end == name => *open -= 1,
+                _ => {}
+            }
+            if *open == 0 {
+                self.skip = None;
+            }
+            return;
+        }
         match item {
             Item::Start(element) => self.start(&element),
             Item::End(name) => self.end(name),
@@ -116,6 +205,13 @@ impl Slide {
 
     fn start(&mut self, element: &Element<'_>) {
         match element.name() {
+            name if self.versions.is_other(name) => self.skip = Some((name.to_owned(), 1)),
+            "chart" | "relIds" => self.html.push_str(inserted(self.inserts, element)),
+            // The words of a comment stand in no paragraph.
+            "text" => {
+                self.paragraph = Some(String::new());
+                self.in_text = true;
+            }
             "sp" => (self.is_title, self.is_furniture) = (false, false),
             "ph" => {
                 let kind = element.attribute("type").unwrap_or_default();
@@ -141,8 +237,13 @@ impl Slide {
     }
 
     fn end(&mut self, name: &str) {
+        self.versions.end(name);
         match name {
             "t" => self.in_text = false,
+            "text" => {
+                self.in_text = false;
+                self.end_paragraph();
+            }
             "p" => self.end_paragraph(),
             "tbl" => {
                 self.in_table = false;

@@ -3,16 +3,22 @@
 //! A workbook of one sheet with a header is a table like a CSV file, and the chunker repeats its header. Several sheets, or
 //! one with a title above its header, become Markdown: a heading and tables that repeat the header every few rows, so that a
 //! row far down still says what its numbers are. Dates are written as ISO 8601 has them, not as the day numbers that the
-//! file holds, and formulas as the values that were last computed.
+//! file holds, and formulas as the values that were last computed; one that never was, as programs write that do not
+//! calculate, is written as itself and is a gap. Comments, charts and text boxes come after the sheets.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use calamine::{Data, ExcelDateTime, Ods, Range, Reader, Xls, Xlsb, Xlsx};
+use calamine::{
+    Data, Dimensions, ExcelDateTime, Ods, OdsError, Range, Reader, SheetType, SheetVisible, Sheets, Xls,
+    XlsError, Xlsb, Xlsx,
+};
 
-use super::ExtractError;
 use super::archive::Archive;
 use super::assembly::Assembly;
 use super::door::Door;
+use super::xml::{self, Item};
+use super::{ExtractError, chart, html};
 use crate::domain::{Format, Layout, Locator, Text};
 
 /// Rows under one header.
@@ -24,90 +30,269 @@ const HEADER_WITHIN: usize = 12;
 /// A row that has something: its number, from 1, and its cells without the empty ones at its end.
 type Row = (u32, Vec<String>);
 
+type Workbook<'b> = Sheets<Cursor<&'b [u8]>>;
+
 /// Reads a workbook.
 pub(super) fn read(bytes: &[u8], format: Format, door: &Door<'_>) -> Result<Text, ExtractError> {
-    let cursor = Cursor::new(bytes);
-    let is_binary = match format {
-        Format::Xls => None,
-        _ => {
-            // The parser opens the zip by itself, so what the members claim is checked here.
-            let mut archive = Archive::open(bytes, format, door)?;
-            archive.spend_claims()?;
-            Some(archive.paths().iter().any(|path| path == "xl/workbook.bin"))
+    if format == Format::Xls {
+        return match Xls::new(Cursor::new(bytes)) {
+            Ok(workbook) => sheets(Sheets::Xls(workbook), format, None, door),
+            Err(XlsError::Password) => Err(ExtractError::Encrypted { format }),
+            Err(_) => Err(ExtractError::Damaged { format }),
+        };
+    }
+    let mut archive = Archive::open(bytes, format, door)?;
+    // The parser opens the zip by itself, takes it at its word and does not look at checksums.
+    let workbook =
+        if archive.check()? { open(bytes, format, &archive) } else { Err(ExtractError::Damaged { format }) };
+    match workbook {
+        Ok(workbook) => sheets(workbook, format, Some(archive), door),
+        Err(ExtractError::Damaged { .. }) => {
+            let repaired = archive.repaired()?;
+            let workbook = open(&repaired, format, &archive)?;
+            sheets(workbook, format, Some(archive), door)
         }
-    };
-    let damaged = || ExtractError::Damaged { format };
-    let encrypted = || ExtractError::Encrypted { format };
-    match (format, is_binary) {
-        (Format::Xls, _) => match Xls::new(cursor) {
-            Ok(workbook) => sheets(workbook, format, door),
-            Err(calamine::XlsError::Password) => Err(encrypted()),
-            Err(_) => Err(damaged()),
-        },
-        (Format::Ods, _) => match Ods::new(cursor) {
-            Ok(workbook) => sheets(workbook, format, door),
-            Err(calamine::OdsError::Password) => Err(encrypted()),
-            Err(_) => Err(damaged()),
-        },
-        (_, Some(true)) => sheets(Xlsb::new(cursor).map_err(|_| damaged())?, format, door),
-        _ => sheets(Xlsx::new(cursor).map_err(|_| damaged())?, format, door),
+        Err(error) => Err(error),
     }
 }
 
-fn sheets<'b, R: Reader<Cursor<&'b [u8]>>>(
-    mut workbook: R,
+fn open<'b>(bytes: &'b [u8], format: Format, archive: &Archive<'_>) -> Result<Workbook<'b>, ExtractError> {
+    let cursor = Cursor::new(bytes);
+    let damaged = ExtractError::Damaged { format };
+    if format == Format::Ods {
+        return match Ods::new(cursor) {
+            Ok(workbook) => Ok(Sheets::Ods(workbook)),
+            Err(OdsError::Password) => Err(ExtractError::Encrypted { format }),
+            Err(_) => Err(damaged),
+        };
+    }
+    if archive.has("xl/workbook.bin") {
+        return Xlsb::new(cursor).map(Sheets::Xlsb).map_err(|_| damaged);
+    }
+    Xlsx::new(cursor).map(Sheets::Xlsx).map_err(|_| damaged)
+}
+
+/// A sheet that has something.
+struct Filled {
+    name: String,
+    is_hidden: bool,
+    rows: Vec<Row>,
+    /// Formulas without a value.
+    uncalculated: usize,
+}
+
+fn sheets(
+    mut workbook: Workbook<'_>,
     format: Format,
+    archive: Option<Archive<'_>>,
     door: &Door<'_>,
 ) -> Result<Text, ExtractError> {
     let mut text = Assembly::new(door);
-    let names = workbook.sheet_names();
-    let mut filled: Vec<(String, Vec<Row>)> = Vec::new();
-    for name in names {
+    let mut filled: Vec<Filled> = Vec::new();
+    let (mut merged, mut hidden) = (0, 0);
+    for sheet in workbook.sheets_metadata().to_vec() {
         door.spend_member()?;
-        match workbook.worksheet_range(&name) {
-            Ok(range) => {
-                let rows = rows(&range);
-                if !rows.is_empty() {
-                    filled.push((name, rows));
-                }
-            }
-            Err(_) => {
-                text.open(Locator::Sheet(name));
-                text.gap("the sheet is damaged: repair the workbook with the program that made it");
-                text.close();
-            }
+        // A chart on a sheet of its own is read with the other charts; the others are programs.
+        if matches!(
+            sheet.typ,
+            SheetType::ChartSheet | SheetType::MacroSheet | SheetType::DialogSheet | SheetType::Vba
+        ) {
+            continue;
+        }
+        let Ok(range) = workbook.worksheet_range(&sheet.name) else {
+            text.open(Locator::Sheet(sheet.name));
+            text.gap("the sheet is damaged: repair the workbook with the program that made it");
+            text.close();
+            continue;
+        };
+        let (rows, uncalculated) = rows(&range, &formulas(&mut workbook, &sheet.name));
+        if !rows.is_empty() {
+            let is_hidden = sheet.visible != SheetVisible::Visible;
+            hidden += usize::from(is_hidden);
+            merged += merged_areas(&mut workbook, &sheet.name);
+            filled.push(Filled { name: sheet.name, is_hidden, rows, uncalculated });
         }
     }
-    if let [(name, rows)] = filled.as_slice()
+    let extras = match archive {
+        Some(mut archive) => {
+            let extras = extras(&mut archive);
+            archive.report(&mut text);
+            extras
+        }
+        None => String::new(),
+    };
+    if hidden > 0 {
+        text.warn(format!("{hidden} hidden sheets were read"));
+    }
+    if merged > 0 {
+        text.warn(format!("{merged} merged areas have their value in their first cell only"));
+    }
+    if let [Filled { name, is_hidden: false, rows, uncalculated }] = filled.as_slice()
+        && extras.is_empty()
         && header_of(rows) == 0
         && rows[0].1.len() > 1
     {
-        write_csv(&mut text, name, rows)?;
+        write_csv(&mut text, name, rows, *uncalculated)?;
         return text.finish(format, Layout::Table { delimiter: b',' });
     }
-    for (name, rows) in &filled {
+    for sheet in &filled {
         text.separate("\n\n")?;
-        text.open(Locator::Sheet(name.clone()));
-        text.push(&format!("# {}\n", one_line(name)))?;
-        write_tables(&mut text, rows)?;
+        text.open(Locator::Sheet(sheet.name.clone()));
+        let hidden = if sheet.is_hidden { " (hidden)" } else { "" };
+        text.push(&format!("# {}{hidden}\n", one_line(&sheet.name)))?;
+        write_tables(&mut text, &sheet.rows)?;
+        uncalculated_gap(&mut text, sheet.uncalculated);
         text.close();
     }
+    text.block(&extras)?;
     if text.is_blank() && text.has_gaps() {
         return text.fail(format);
     }
     text.finish(format, Layout::Markdown)
 }
 
-fn rows(range: &Range<Data>) -> Vec<Row> {
-    let first = range.start().map_or(0, |(row, _)| row);
-    let rows = (first + 1..).zip(range.rows()).map(|(number, row)| {
-        let mut cells: Vec<String> = row.iter().map(written).collect();
-        while cells.last().is_some_and(String::is_empty) {
-            cells.pop();
+/// The formulas of a sheet. XLS always has their values.
+fn formulas(workbook: &mut Workbook<'_>, sheet: &str) -> Range<String> {
+    match workbook {
+        Sheets::Xls(_) => Range::empty(),
+        // Where they can not be read, the values still can.
+        workbook => workbook.worksheet_formula(sheet).unwrap_or_else(|_| Range::empty()),
+    }
+}
+
+/// How many areas of merged cells a sheet has, as far as its format's parser knows.
+fn merged_areas(workbook: &mut Workbook<'_>, sheet: &str) -> usize {
+    let areas: Vec<Dimensions> = match workbook {
+        Sheets::Xlsx(workbook) => workbook.merge_cells_by_sheet_name(sheet).unwrap_or_default(),
+        Sheets::Xls(workbook) => workbook.merge_cells_by_sheet_name(sheet).unwrap_or_default(),
+        Sheets::Xlsb(_) | Sheets::Ods(_) => Vec::new(),
+    };
+    areas.len()
+}
+
+fn uncalculated_gap(text: &mut Assembly, formulas: usize) {
+    if formulas > 0 {
+        text.gap(format!(
+            "{formulas} formulas were never calculated and are read as formulas: open and save the workbook in a \
+             spreadsheet program"
+        ));
+    }
+}
+
+/// What stands in a workbook beside its cells, as Markdown: comments, charts' titles, text boxes.
+fn extras(archive: &mut Archive<'_>) -> String {
+    let (mut comments, mut drawings) = (String::new(), String::new());
+    for folder in ["xl/comments", "xl/threadedComments/"] {
+        for path in archive.paths_below(folder, ".xml") {
+            if let Some(bytes) = archive.checked(&path) {
+                comments.push_str(&comments_of(&bytes));
+            }
         }
-        (number, cells)
+    }
+    if archive.format() == Format::Ods
+        && let Some(bytes) = archive.checked("content.xml")
+    {
+        comments.push_str(&annotations_of(&bytes));
+    }
+    for path in archive.paths_below("xl/charts/chart", ".xml") {
+        if let Some(bytes) = archive.checked(&path) {
+            // Its values are those of cells.
+            drawings.push_str(chart::chart(&bytes).0.split_inclusive("</p>").next().unwrap_or_default());
+        }
+    }
+    for folder in ["xl/drawings/drawing", "xl/diagrams/data"] {
+        for path in archive.paths_below(folder, ".xml") {
+            if let Some(bytes) = archive.checked(&path) {
+                drawings.push_str(&chart::diagram(&bytes).0);
+            }
+        }
+    }
+    let titled =
+        |title: &str, html: String| if html.is_empty() { html } else { format!("<h1>{title}</h1>{html}") };
+    html::markdown(&(titled("Comments", comments) + &titled("Drawings", drawings)))
+}
+
+/// The comments of a sheet: `<p>B3: text</p>` each.
+fn comments_of(bytes: &[u8]) -> String {
+    let (mut out, mut comment, mut in_text) = (String::new(), None::<String>, false);
+    let _ = xml::read(bytes, |item| -> Result<(), ()> {
+        match item {
+            Item::Start(element) => match element.name() {
+                "comment" | "threadedComment" => {
+                    let cell = element.attribute("ref").unwrap_or_default();
+                    let mut html = "<p>".to_owned();
+                    xml::push_escaped(&mut html, &format!("{cell}: "));
+                    comment = Some(html);
+                }
+                "t" | "text" if comment.is_some() => in_text = true,
+                _ => {}
+            },
+            Item::End("t") => in_text = false,
+            Item::End("comment" | "threadedComment") => {
+                in_text = false;
+                out.extend(comment.take().map(|html| html + "</p>"));
+            }
+            Item::Text(text) if in_text && !text.trim().is_empty() => {
+                comment.iter_mut().for_each(|html| xml::push_escaped(html, &text));
+            }
+            _ => {}
+        }
+        Ok(())
     });
-    rows.filter(|(_, cells)| !cells.is_empty()).collect()
+    out
+}
+
+/// The comments of an OpenDocument spreadsheet, which stand in its cells.
+fn annotations_of(bytes: &[u8]) -> String {
+    let (mut out, mut open, mut in_paragraph) = (String::new(), false, false);
+    let _ = xml::read(bytes, |item| -> Result<(), ()> {
+        match item {
+            Item::Start(element) if element.name() == "annotation" => open = true,
+            Item::End("annotation") => open = false,
+            Item::Start(element) if open && element.name() == "p" => {
+                out.push_str("<p>");
+                in_paragraph = true;
+            }
+            Item::End("p") if in_paragraph => {
+                out.push_str("</p>");
+                in_paragraph = false;
+            }
+            Item::Text(text) if in_paragraph => xml::push_escaped(&mut out, &text),
+            _ => {}
+        }
+        Ok(())
+    });
+    out
+}
+
+/// The rows that have something, and how many of their formulas have no value.
+fn rows(range: &Range<Data>, formulas: &Range<String>) -> (Vec<Row>, usize) {
+    let starts = [range.start(), formulas.start()].into_iter().flatten();
+    let Some(first) = starts.map(|(_, column)| column).min() else { return (Vec::new(), 0) };
+    // By number: the corners of the two ranges may be far apart, with nothing between them.
+    let mut rows: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    let (top, left) = range.start().unwrap_or((0, first));
+    for (number, row) in (top..).zip(range.rows()) {
+        let mut cells = vec![String::new(); (left - first) as usize];
+        cells.extend(row.iter().map(written));
+        cells.truncate(cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1));
+        if !cells.is_empty() {
+            rows.insert(number, cells);
+        }
+    }
+    let mut uncalculated = 0;
+    let (top, left) = formulas.start().unwrap_or_default();
+    for (row, column, formula) in formulas.used_cells().filter(|(_, _, formula)| !formula.is_empty()) {
+        let (row, column) = (top + row as u32, left + column as u32);
+        if range.get_value((row, column)).is_some_and(|value| *value != Data::Empty) {
+            continue;
+        }
+        uncalculated += 1;
+        let (cells, at) = (rows.entry(row).or_default(), (column - first) as usize);
+        cells.resize(cells.len().max(at + 1), String::new());
+        cells[at] = format!("={formula}");
+    }
+    (rows.into_iter().map(|(row, cells)| (row + 1, cells)).collect(), uncalculated)
 }
 
 /// The header's index: the first of the fullest rows near the top.
@@ -121,7 +306,12 @@ fn header_of(rows: &[Row]) -> usize {
     }
 }
 
-fn write_csv(text: &mut Assembly, sheet: &str, rows: &[Row]) -> Result<(), ExtractError> {
+fn write_csv(
+    text: &mut Assembly,
+    sheet: &str,
+    rows: &[Row],
+    uncalculated: usize,
+) -> Result<(), ExtractError> {
     text.open(Locator::Sheet(sheet.to_owned()));
     let mut next = None;
     for (number, cells) in rows {
@@ -137,6 +327,7 @@ fn write_csv(text: &mut Assembly, sheet: &str, rows: &[Row]) -> Result<(), Extra
         text.push("\n")?;
     }
     text.close();
+    uncalculated_gap(text, uncalculated);
     text.close();
     Ok(())
 }

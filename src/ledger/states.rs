@@ -2,6 +2,7 @@
 //! that is sorted the same way: an unchanged document is known from the listing alone, and memory holds a block of each
 //! table however many documents there are.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -54,6 +55,15 @@ impl States {
                 Some(_) => {}
             }
         }
+    }
+
+    /// The states of all documents whose keys start with `prefix`.
+    pub async fn all_below(mut self, prefix: &str) -> Result<BTreeMap<String, DocumentRecord>, LedgerError> {
+        let mut found = BTreeMap::new();
+        while let Some(document) = self.next().await?.filter(|document| document.key.starts_with(prefix)) {
+            found.insert(document.key.clone(), document);
+        }
+        Ok(found)
     }
 
     /// The newest entry of the next key, which may be that it was forgotten.

@@ -6,6 +6,10 @@
 //!
 //! A new strategy is one file here and one arm in `plan`, where the strategies are chosen.
 
+mod grounding;
+mod schema;
 mod tree;
 
+pub use grounding::{ClaimKind, Ungrounded, ungrounded};
+pub use schema::{AnswerError, Schema, SchemaError};
 pub use tree::{Answer, Outcome, Shape, ShapeError, Tree};

@@ -11,17 +11,27 @@ use super::keys::Meaning;
 use super::location::Location;
 use super::prompt::Prompts;
 use super::reader::Located;
-use super::settings::{Candidate, Chunking, Limits, Map, Merge, Pattern, Route, Sink, Source};
+use super::settings::{
+    Candidate, Chunking, Escalation, Extract, Limits, Map, Merge, Pattern, Route, Rule, Sink, Source,
+};
 use crate::domain::Usd;
 use crate::sink::OutputFormat;
+
+/// The models that a pipeline names, looked up.
+#[derive(Default)]
+pub(super) struct Models {
+    pub candidates: Vec<Candidate>,
+    pub fallback: Vec<Candidate>,
+    pub rules: Vec<Rule>,
+    pub escalate: Option<Escalation>,
+}
 
 /// Puts the pipeline together; every key that is needed has a value of its kind.
 pub(super) fn assemble(
     values: &BTreeMap<&'static str, Located>,
     prompts: Prompts,
     path: &str,
-    candidates: Vec<Candidate>,
-    fallback: Vec<Candidate>,
+    models: Models,
     warnings: Diagnostics,
 ) -> Pipeline {
     let optional = |path: &str| values.get(path).map(|located| located.value.clone());
@@ -38,6 +48,21 @@ pub(super) fn assemble(
                 other => unexpected(&other),
             },
             max_object_bytes: number(take("source.max_object_bytes")),
+            members: match take("source.members") {
+                Value::Meaning(Meaning::Members(members)) => members,
+                other => unexpected(&other),
+            },
+        },
+        extract: Extract {
+            vision: match take("extract.vision") {
+                Value::Meaning(Meaning::Vision(vision)) => vision,
+                other => unexpected(&other),
+            },
+            passwords: match optional("extract.passwords") {
+                Some(Value::Passwords(passwords)) => passwords,
+                Some(other) => unexpected(&other),
+                None => Vec::new(),
+            },
         },
         chunk: Chunking {
             tokens: small(take("chunk.tokens")),
@@ -51,7 +76,7 @@ pub(super) fn assemble(
                 other => unexpected(&other),
             },
         },
-        route: Route { candidates, fallback },
+        route: route(values, models),
         map: Map {
             task: match take("map.task") {
                 Value::Meaning(Meaning::Task(task)) => task,
@@ -61,6 +86,8 @@ pub(super) fn assemble(
             prompt: text(take("map.prompt")),
             max_tokens: small(take("map.max_tokens")),
             temperature_milli: optional("map.temperature").map(small),
+            top_p_milli: optional("map.top_p").map(small),
+            stop: optional("map.stop").map(strings).unwrap_or_default(),
         },
         merge: Merge {
             strategy: match take("merge.strategy") {
@@ -71,6 +98,8 @@ pub(super) fn assemble(
             prompt: text(take("merge.prompt")),
             max_tokens: small(take("merge.max_tokens")),
             temperature_milli: optional("merge.temperature").map(small),
+            top_p_milli: optional("merge.top_p").map(small),
+            stop: optional("merge.stop").map(strings).unwrap_or_default(),
             max_fan_in: small(take("merge.max_fan_in")),
         },
         limits: Limits {
@@ -102,6 +131,42 @@ pub(super) fn assemble(
     }
 }
 
+fn route(values: &BTreeMap<&'static str, Located>, models: Models) -> Route {
+    let optional = |path: &str| values.get(path).map(|located| located.value.clone());
+    let take = |path: &str| optional(path).expect("a checked pipeline is complete");
+    Route {
+        candidates: models.candidates,
+        rules: models.rules,
+        fallback: models.fallback,
+        escalate: models.escalate,
+        api: match take("route.api") {
+            Value::Meaning(Meaning::Api(api)) => api,
+            other => unexpected(&other),
+        },
+        thinking: match take("route.thinking") {
+            Value::Thinking(thinking) => thinking,
+            other => unexpected(&other),
+        },
+        caching: match take("route.caching") {
+            Value::Meaning(Meaning::Caching(caching)) => caching,
+            other => unexpected(&other),
+        },
+        tier: match take("route.tier") {
+            Value::Meaning(Meaning::Tier(tier)) => tier,
+            other => unexpected(&other),
+        },
+        guardrail: optional("route.guardrail").map(|value| match value {
+            Value::Guardrail(guardrail) => guardrail,
+            other => unexpected(&other),
+        }),
+        metadata: match optional("route.metadata") {
+            Some(Value::Metadata(metadata)) => metadata,
+            Some(other) => unexpected(&other),
+            None => BTreeMap::new(),
+        },
+    }
+}
+
 // The reader gives each key a value of the kind in the table; a test builds a pipeline from all of them.
 
 fn unexpected(value: &Value) -> ! {
@@ -122,6 +187,13 @@ fn small(value: Value) -> u32 {
 fn text(value: Value) -> String {
     match value {
         Value::Text(text) => text,
+        other => unexpected(&other),
+    }
+}
+
+fn strings(value: Value) -> Vec<String> {
+    match value {
+        Value::Strings(strings) => strings,
         other => unexpected(&other),
     }
 }

@@ -7,6 +7,7 @@ use super::settings::Candidate;
 use crate::domain::Stage;
 
 /// What a call of one stage needs of a model.
+#[derive(Clone)]
 pub(super) struct CallNeed {
     pub stage: Stage,
     /// In tokens of the chunker's encoding.
@@ -19,6 +20,8 @@ pub(super) struct CallNeed {
     pub input: (&'static str, Place),
     /// The key that sets `output`, and where it was given.
     pub output_from: (&'static str, Place),
+    /// The key that names the candidates.
+    pub models: &'static str,
 }
 
 enum Refusal {
@@ -74,7 +77,7 @@ impl CallNeed {
 
     fn warning(&self, candidate: &Candidate, place: &Place, refusal: &Refusal) -> Diagnostic {
         let message = format!("this candidate is never used for {} calls", self.stage);
-        let fault = Diagnostic::new(Code::NeverUsed, "route.candidates", place, message).warning();
+        let fault = Diagnostic::new(Code::NeverUsed, self.models, place, message).warning();
         fault.label(self.message(candidate, refusal))
     }
 

@@ -12,13 +12,11 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity, quoted};
 use super::keys::{KEYS, Meaning, Need};
 use super::prompt::{PromptKey, Prompts};
 use super::reader::{self, Located, Reading};
+use super::routing::Lists;
 use super::settings::{Candidate, MergeStrategy};
-use super::{DEFAULTS, Pipeline};
-use crate::catalog::{Catalog, CatalogError, Date, Kind, Model, Thinking, nearest};
-use crate::domain::Stage;
-
-/// Models that end within so many days are warned about.
-const ENDS_SOON_DAYS: i64 = 60;
+use super::{DEFAULTS, Pipeline, Setting};
+use crate::catalog::{Sampling, Thinking, nearest};
+use crate::domain::{Stage, ThinkingRequest};
 
 /// An answer's limit below this leaves a model that reasons before it answers little to answer with.
 const THINKING_ROOM_TOKENS: u64 = 4_000;
@@ -33,24 +31,20 @@ pub(super) fn build(
     reading: Reading,
     text: &str,
     path: &str,
-    catalog: &Catalog,
-    today: Date,
+    setting: &Setting<'_>,
 ) -> Result<Pipeline, Diagnostics> {
     let mut checker = Checker { reading, text, found: Vec::new(), prompts: Prompts::new() };
     checker.fill_in();
     checker.chunk();
     checker.places();
     checker.prompts();
-    let stated = checker.with_prices(catalog);
-    let catalog = stated.as_ref().unwrap_or(catalog);
-    let candidates = checker.models("route.candidates", catalog, today);
-    let fallback = checker.models("route.fallback", catalog, today);
-    checker.capacity(&candidates);
-    checker.thinking(&candidates);
-    for models in [&candidates, &fallback] {
-        checker.sampling(models);
-    }
-    checker.quotas(&candidates, &fallback);
+    let stated = checker.with_prices(setting.catalog);
+    let catalog = stated.as_ref().unwrap_or(setting.catalog);
+    let lists = checker.lists(catalog, setting.today, setting.region);
+    checker.capacity(&lists);
+    checker.thinking(&lists);
+    checker.sampling(&lists);
+    checker.quotas(&lists);
     let mut found = std::mem::take(&mut checker.reading.diagnostics);
     found.append(&mut checker.found);
     let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -58,16 +52,18 @@ pub(super) fn build(
     if !errors.is_empty() {
         return Err(Diagnostics::new(path, text, errors.into_iter().chain(warnings).collect()));
     }
-    let [candidates, fallback] =
-        [candidates, fallback].map(|models| models.into_iter().map(|(candidate, _)| candidate).collect());
     let warnings = Diagnostics::new(path, text, warnings);
-    Ok(assemble(&checker.reading.values, checker.prompts, path, candidates, fallback, warnings))
+    let tier = match checker.value("route.tier") {
+        Some(Value::Meaning(Meaning::Tier(tier))) => *tier,
+        _ => None,
+    };
+    Ok(assemble(&checker.reading.values, checker.prompts, path, lists.into_models(text, tier), warnings))
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     reading: Reading,
     text: &'a str,
-    found: Vec<Diagnostic>,
+    pub(super) found: Vec<Diagnostic>,
     prompts: Prompts,
 }
 
@@ -109,11 +105,15 @@ impl Checker<'_> {
             .push(Diagnostic::new(Code::MissingKey, path, &place, format!("`{path}` is missing")).hint(hint));
     }
 
-    fn get(&self, path: &str) -> Option<&Located> {
+    pub(super) fn get(&self, path: &str) -> Option<&Located> {
         self.reading.values.get(path)
     }
 
-    fn number(&self, path: &str) -> Option<(u64, Place)> {
+    pub(super) fn value(&self, path: &str) -> Option<&Value> {
+        self.get(path).map(|located| &located.value)
+    }
+
+    pub(super) fn number(&self, path: &str) -> Option<(u64, Place)> {
         match self.get(path) {
             Some(Located { value: Value::Number(number), place }) => Some((*number, place.clone())),
             _ => None,
@@ -184,54 +184,14 @@ impl Checker<'_> {
         }
     }
 
-    /// The catalogue with the prices that the pipeline states, if it does.
-    fn with_prices(&mut self, catalog: &Catalog) -> Option<Catalog> {
-        let Some(Located { value: Value::Prices(prices), .. }) = self.get("route.prices") else {
-            return None;
-        };
-        let mut stated = catalog.clone();
-        let mut faults = Vec::new();
-        for (id, place, [input, output]) in prices {
-            if !stated.set_price(id, *input, *output) {
-                let message = format!("unknown model {}", quoted(id));
-                faults.push(Diagnostic::new(Code::UnknownModel, "route.prices", place, message));
-            }
-        }
-        self.found.extend(faults);
-        Some(stated)
-    }
-
-    /// The models of the key `path` that the catalogue knows, with their places.
-    fn models(&mut self, path: &'static str, catalog: &Catalog, today: Date) -> Vec<(Candidate, Place)> {
-        let Some(Located { value: Value::Models(ids), .. }) = self.get(path) else {
-            return Vec::new();
-        };
-        let mut candidates = Vec::new();
-        for (id, place) in ids.clone() {
-            match catalog.find(&id, today) {
-                Ok(model) if model.kind == Kind::Chat => {
-                    self.found.extend(ends_soon(catalog, model, (path, &id), &place, today));
-                    candidates.push((Candidate { id, model: model.clone() }, place));
-                }
-                Ok(_) => {
-                    let message = format!("{} makes embeddings and can not answer a prompt", quoted(&id));
-                    self.found.push(Diagnostic::new(Code::NotAChatModel, path, &place, message));
-                }
-                Err(error) => self.found.push(model_fault(path, &error, &place)),
-            }
-        }
-        candidates
-    }
-
     /// A quota for a model that is never called is a misspelt id, mostly.
-    fn quotas(&mut self, candidates: &[(Candidate, Place)], fallback: &[(Candidate, Place)]) {
-        let Some(Located { value: Value::Quotas(quotas), .. }) = self.get("limits.quotas") else { return };
-        let known: Vec<&str> =
-            candidates.iter().chain(fallback).map(|(model, _)| model.id.as_str()).collect();
+    fn quotas(&mut self, lists: &Lists) {
+        let Some(Value::Quotas(quotas)) = self.value("limits.quotas") else { return };
+        let known: Vec<&str> = lists.all().into_iter().map(|(_, model, _)| model.id.as_str()).collect();
         let unknown = quotas.iter().filter(|(id, ..)| !known.contains(&id.as_str()));
         let faults: Vec<Diagnostic> = unknown
             .map(|(id, place, _)| {
-                let message = format!("{} is neither a candidate nor a fallback", quoted(id));
+                let message = format!("{} is called by no part of `[route]`", quoted(id));
                 let hint = match nearest(id, known.iter().copied(), 1)[..] {
                     [meant] => format!("did you mean \"{meant}\"?"),
                     _ => format!("known: {}", known.join(", ")),
@@ -242,14 +202,7 @@ impl Checker<'_> {
         self.found.extend(faults);
     }
 
-    /// Whether chunks and answers fit the candidates.
-    fn capacity(&mut self, candidates: &[(Candidate, Place)]) {
-        for need in [self.map_need(), self.merge_need()].into_iter().flatten() {
-            self.found.extend(need.faults(candidates));
-        }
-    }
-
-    fn map_need(&self) -> Option<CallNeed> {
+    pub(super) fn map_need(&self) -> Option<CallNeed> {
         let (tokens, input_at) = self.number("chunk.tokens")?;
         let (output, output_at) = self.number("map.max_tokens")?;
         Some(CallNeed {
@@ -260,11 +213,12 @@ impl Checker<'_> {
             output,
             input: ("chunk.tokens", input_at),
             output_from: ("map.max_tokens", output_at),
+            models: "route.candidates",
         })
     }
 
     /// A merge call must hold two answers at least, or no tree ends.
-    fn merge_need(&self) -> Option<CallNeed> {
+    pub(super) fn merge_need(&self) -> Option<CallNeed> {
         if !matches!(
             self.get("merge.strategy")?.value,
             Value::Meaning(Meaning::Strategy(MergeStrategy::Tree))
@@ -287,6 +241,7 @@ impl Checker<'_> {
             output,
             input,
             output_from: ("merge.max_tokens", output_at),
+            models: "route.candidates",
         })
     }
 
@@ -295,26 +250,61 @@ impl Checker<'_> {
         self.text(key.path()).map(|(template, _)| (template.len() as u64).div_ceil(3))
     }
 
-    fn thinking(&mut self, candidates: &[(Candidate, Place)]) {
+    fn thinking(&mut self, lists: &Lists) {
+        let request = match self.get("route.thinking") {
+            Some(Located { value: Value::Thinking(request), place }) => (*request, place.clone()),
+            _ => return,
+        };
         let limits = ["map.max_tokens", "merge.max_tokens"]
             .map(|key| self.number(key).map(|(tokens, _)| (key, tokens)));
+        let limits: Vec<(&str, u64)> = limits.into_iter().flatten().collect();
+        match request {
+            (ThinkingRequest::Budget(budget), place) => {
+                self.thinking_budget(u64::from(budget), &place, &limits)
+            }
+            (ThinkingRequest::Off, place) => {
+                let always = |thinking| thinking == Thinking::Always;
+                for (path, candidate, at) in
+                    lists.all().into_iter().filter(|(_, c, _)| always(c.model.thinking))
+                {
+                    let message = format!("{} reasons whatever it is told", quoted(&candidate.id));
+                    let fault = Diagnostic::new(Code::Thinking, path, at, message).warning();
+                    self.found.push(fault.related(&place, "has no effect on it"));
+                }
+                self.thinking_room(lists, &limits, always);
+            }
+            (ThinkingRequest::AsIs, _) => {
+                self.thinking_room(lists, &limits, |thinking| thinking != Thinking::OnRequest);
+            }
+        }
+    }
+
+    /// What a model reasons comes off the answer's limit.
+    fn thinking_budget(&mut self, budget: u64, place: &Place, limits: &[(&str, u64)]) {
+        for (key, tokens) in limits.iter().filter(|(_, tokens)| budget >= *tokens) {
+            let message = format!("`route.thinking` ({budget}) leaves no room for an answer");
+            let fault = Diagnostic::new(Code::ThinkingRoom, "route.thinking", place, message);
+            self.found
+                .push(fault.hint(format!("`{key}` ({tokens}) must hold both: raise it, or think less")));
+        }
+    }
+
+    fn thinking_room(&mut self, lists: &Lists, limits: &[(&str, u64)], reasons: impl Fn(Thinking) -> bool) {
         let low: Vec<String> = limits
-            .into_iter()
-            .flatten()
+            .iter()
             .filter(|(_, tokens)| *tokens < THINKING_ROOM_TOKENS)
             .map(|(key, tokens)| format!("`{key}` ({tokens})"))
             .collect();
         if low.is_empty() {
             return;
         }
-        for (candidate, place) in
-            candidates.iter().filter(|(candidate, _)| candidate.model.thinking != Thinking::OnRequest)
+        for (path, candidate, place) in lists.all().into_iter().filter(|(_, c, _)| reasons(c.model.thinking))
         {
             let message = format!(
                 "{} reasons before it answers, and what it reasons counts as answer",
                 quoted(&candidate.id)
             );
-            let fault = Diagnostic::new(Code::Thinking, "route.candidates", place, message).warning();
+            let fault = Diagnostic::new(Code::Thinking, path, place, message).warning();
             self.found.push(fault.hint(format!(
                 "answers may be cut: {} should be {THINKING_ROOM_TOKENS} or more",
                 low.join(" and ")
@@ -322,10 +312,10 @@ impl Checker<'_> {
         }
     }
 
-    fn sampling(&mut self, candidates: &[(Candidate, Place)]) {
-        for key in ["map.temperature", "merge.temperature"] {
+    fn sampling(&mut self, lists: &Lists) {
+        for key in ["map.temperature", "map.top_p", "merge.temperature", "merge.top_p"] {
             let Some((_, at)) = self.number(key) else { continue };
-            for (candidate, place) in candidates.iter().filter(|(candidate, _)| !candidate.model.sampling) {
+            for (_, candidate, place) in lists.all().into_iter().filter(|(_, c, _)| !c.model.sampling) {
                 let message = format!("{} refuses `{key}`", quoted(&candidate.id));
                 let fault = Diagnostic::new(Code::Sampling, key, &at, message)
                     .label("every call to this candidate would fail")
@@ -333,29 +323,17 @@ impl Checker<'_> {
                 self.found.push(fault.hint(format!("leave `{key}` out, or choose models that accept it")));
             }
         }
+        for stage in ["map", "merge"] {
+            let [temperature, top_p] = ["temperature", "top_p"].map(|name| format!("{stage}.{name}"));
+            let (Some(_), Some((_, at))) = (self.number(&temperature), self.number(&top_p)) else { continue };
+            let one = |candidate: &Candidate| candidate.model.features.sampling == Sampling::One;
+            for (_, candidate, place) in lists.all().into_iter().filter(|(_, candidate, _)| one(candidate)) {
+                let message =
+                    format!("{} takes `{temperature}` or `{top_p}`, not both", quoted(&candidate.id));
+                let fault =
+                    Diagnostic::new(Code::Sampling, &top_p, &at, message).related(place, "this candidate");
+                self.found.push(fault.hint(format!("leave `{top_p}` out")));
+            }
+        }
     }
-}
-
-fn ends_soon(
-    catalog: &Catalog,
-    model: &Model,
-    (path, id): (&str, &str),
-    place: &Place,
-    today: Date,
-) -> Option<Diagnostic> {
-    let on = model.end_of_life.filter(|on| on.days_after(today) <= ENDS_SOON_DAYS)?;
-    let message = format!("{} reaches its end of life on {on}", quoted(id));
-    let fault = Diagnostic::new(Code::ModelEndsSoon, path, place, message).warning();
-    Some(fault.hints(catalog.successor(model, today).map(|successor| format!("use `{successor}` instead"))))
-}
-
-fn model_fault(path: &str, error: &CatalogError, place: &Place) -> Diagnostic {
-    let code = match error {
-        CatalogError::Unknown { .. } => Code::UnknownModel,
-        CatalogError::EndOfLife { .. } => Code::DeadModel,
-        CatalogError::ProfileOnly { .. } => Code::ProfileOnly,
-        CatalogError::Unpriced { .. } => Code::UnpricedModel,
-        CatalogError::OpaqueArn { .. } | CatalogError::NotAModelArn { .. } => Code::OpaqueArn,
-    };
-    Diagnostic::new(code, path, place, error.to_string()).hints(error.hint())
 }

@@ -9,9 +9,10 @@ use super::diagnostic::{Code, Diagnostic, Place, quoted};
 use super::keys::{Choice, FORMATS, Key, Kind, Meaning};
 use super::location::Location;
 use super::quantity::{parse_bytes, parse_duration, parse_thousandths};
-use super::settings::Pattern;
+use super::rules::{Alias, EscalationDraft, RuleDraft};
+use super::settings::{Password, Pattern};
 use crate::catalog::{Quota, nearest};
-use crate::domain::{Format, Usd};
+use crate::domain::{Format, Guardrail, ThinkingRequest, Usd};
 
 /// There are not many more on Bedrock.
 const MOST_CANDIDATES: usize = 100;
@@ -30,6 +31,14 @@ pub(super) enum Value {
     Quotas(Vec<(String, Place, Quota)>),
     /// Of a token: input, output.
     Prices(Vec<(String, Place, [Usd; 2])>),
+    Rules(Vec<RuleDraft>),
+    Escalation(EscalationDraft),
+    Guardrail(Guardrail),
+    Thinking(ThinkingRequest),
+    Metadata(BTreeMap<String, String>),
+    Aliases(Vec<Alias>),
+    Strings(Vec<String>),
+    Passwords(Vec<Password>),
     Meaning(Meaning),
     Meanings(Vec<Meaning>),
 }
@@ -44,10 +53,10 @@ pub(super) fn convert(key: &Key, value: &DeValue<'_>, place: &Place) -> Result<V
 }
 
 /// One value on its way from TOML to its kind.
-struct Converter<'a> {
-    key: &'a str,
-    place: &'a Place,
-    faults: Vec<Diagnostic>,
+pub(super) struct Converter<'a> {
+    pub(super) key: &'a str,
+    pub(super) place: &'a Place,
+    pub(super) faults: Vec<Diagnostic>,
 }
 
 impl Converter<'_> {
@@ -68,6 +77,15 @@ impl Converter<'_> {
             Kind::Models => self.models(value).map(Value::Models),
             Kind::Quotas => self.quotas(value).map(Value::Quotas),
             Kind::Prices => self.prices(value).map(Value::Prices),
+            Kind::Rules => self.rules(value).map(Value::Rules),
+            Kind::Escalation => self.escalation(value).map(Value::Escalation),
+            Kind::Guardrail => self.guardrail(value).map(Value::Guardrail),
+            Kind::Thinking => self.thinking(value).map(Value::Thinking),
+            Kind::Metadata => self.metadata(value).map(Value::Metadata),
+            Kind::Aliases => self.aliases(value).map(Value::Aliases),
+            Kind::Residency => self.residency(value).map(Value::Strings),
+            Kind::Stops => self.stops(value).map(Value::Strings),
+            Kind::Passwords => self.passwords(value).map(Value::Passwords),
             Kind::Choice(choices) => {
                 let name = self.string(value, "a string")?;
                 self.choice(choices, name, self.place).map(Value::Meaning)
@@ -77,12 +95,12 @@ impl Converter<'_> {
     }
 
     /// `hint` says what to write instead; "" when the message says it.
-    fn fault(&mut self, code: Code, place: &Place, message: String, hint: &str) {
+    pub(super) fn fault(&mut self, code: Code, place: &Place, message: String, hint: &str) {
         let fault = Diagnostic::new(code, self.key, place, message);
         self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
     }
 
-    fn wrong_type(&mut self, place: &Place, wanted: &str, value: &DeValue<'_>) {
+    pub(super) fn wrong_type(&mut self, place: &Place, wanted: &str, value: &DeValue<'_>) {
         let found = article(value.type_str());
         let message = format!("`{}` must be {wanted}, not {found}", self.key);
         let quoted_number =
@@ -116,7 +134,7 @@ impl Converter<'_> {
         }
     }
 
-    fn integer(&mut self, value: &DeValue<'_>, min: u64, max: u64) -> Option<u64> {
+    pub(super) fn integer(&mut self, value: &DeValue<'_>, min: u64, max: u64) -> Option<u64> {
         if !value.is_integer() {
             self.wrong_type(self.place, "an integer", value);
             return None;
@@ -241,7 +259,11 @@ impl Converter<'_> {
     }
 
     /// The strings of an array with their places; faults for items that are none.
-    fn strings<'v>(&mut self, value: &'v DeValue<'_>, wanted: &str) -> Option<Vec<(&'v str, Place)>> {
+    pub(super) fn strings<'v>(
+        &mut self,
+        value: &'v DeValue<'_>,
+        wanted: &str,
+    ) -> Option<Vec<(&'v str, Place)>> {
         let Some(array) = value.as_array() else {
             self.wrong_type(self.place, wanted, value);
             return None;
@@ -258,14 +280,14 @@ impl Converter<'_> {
     }
 
     /// The place of a part of the value. A flag has no parts to point at.
-    fn inside(&self, span: std::ops::Range<usize>) -> Place {
+    pub(super) fn inside(&self, span: std::ops::Range<usize>) -> Place {
         match self.place {
             Place::File(_) => Place::File(span),
             Place::Flag(_) | Place::Nowhere => self.place.clone(),
         }
     }
 
-    fn pattern(&mut self, text: &str, place: &Place) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, text: &str, place: &Place) -> Option<Pattern> {
         if text.is_empty() {
             self.fault(Code::BadValue, place, "an empty pattern matches nothing".to_owned(), "");
             return None;
@@ -394,7 +416,8 @@ impl Converter<'_> {
 
     fn models(&mut self, value: &DeValue<'_>) -> Option<Vec<(String, Place)>> {
         let strings = self.strings(value, "an array of model ids")?;
-        if strings.is_empty() && self.faults.is_empty() {
+        // Not to have a fallback is what one has by default.
+        if strings.is_empty() && self.faults.is_empty() && self.key != "route.fallback" {
             let message = format!("`{}` is empty, so no model could be called", self.key);
             self.fault(Code::BadValue, self.place, message, "");
         }
@@ -416,7 +439,7 @@ impl Converter<'_> {
         Some(strings.into_iter().filter_map(|(name, place)| self.choice(choices, name, &place)).collect())
     }
 
-    fn refuse_duplicates(&mut self, strings: &[(&str, Place)]) {
+    pub(super) fn refuse_duplicates(&mut self, strings: &[(&str, Place)]) {
         let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
         for (text, place) in strings {
             if let Some(first) = first.get(text) {
@@ -454,7 +477,7 @@ impl Converter<'_> {
         }
     }
 
-    fn unknown_name(&mut self, name: &str, place: &Place, known: &[&str]) {
+    pub(super) fn unknown_name(&mut self, name: &str, place: &Place, known: &[&str]) {
         let message = format!("{} is not one of the names that `{}` knows", quoted(name), self.key);
         let hint = match nearest(name, known.iter().copied(), 1)[..] {
             [meant] => format!("did you mean \"{meant}\"?"),
@@ -464,7 +487,7 @@ impl Converter<'_> {
     }
 }
 
-fn integer(value: &DeValue<'_>) -> Option<u64> {
+pub(super) fn integer(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer()?;
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

@@ -1,9 +1,10 @@
 //! The one table of keys: it drives the reader, the "did you mean" hints and the JSON Schema. What a key means
 //! and what its default is stands in `defaults.toml`, and nowhere else.
 
-use crate::domain::Encoding;
-use crate::domain::Format;
-use crate::pipeline::settings::{BoundaryRule, CutAnswers, EncodingRule, MergeStrategy, Task};
+use crate::domain::{Api, Encoding, Format, ServiceTier};
+use crate::pipeline::settings::{
+    BoundaryRule, Caching, CutAnswers, EncodingRule, Members, MergeStrategy, Task, Vision,
+};
 use crate::sink::OutputFormat;
 
 pub(super) struct Key {
@@ -60,6 +61,24 @@ pub(super) enum Kind {
     Quotas,
     /// A table of model ids and their prices for a million tokens.
     Prices,
+    /// An array of tables: conditions and the models to use.
+    Rules,
+    /// A table: a model and the faults of answers that lead to it.
+    Escalation,
+    /// A table: id and version.
+    Guardrail,
+    /// `"off"`, `"default"` or a number of tokens.
+    Thinking,
+    /// A table of strings.
+    Metadata,
+    /// A table of ARNs and model ids.
+    Aliases,
+    /// An array of geographies and regions.
+    Residency,
+    /// An array of strings that end an answer.
+    Stops,
+    /// An array of strings, and of tables that name an environment variable.
+    Passwords,
     Choice(&'static [Choice]),
     /// An array of different choices, at least one.
     Choices(&'static [Choice]),
@@ -79,6 +98,11 @@ pub(super) enum Meaning {
     Strategy(MergeStrategy),
     SinkFormat(OutputFormat),
     CutAnswers(CutAnswers),
+    Members(Members),
+    Vision(Vision),
+    Api(Api),
+    Caching(Caching),
+    Tier(Option<ServiceTier>),
     NotAvailable,
 }
 
@@ -123,6 +147,26 @@ const CUT_ANSWERS: &[Choice] = &[
     choice("keep", Meaning::CutAnswers(CutAnswers::Keep)),
 ];
 
+const MEMBERS: &[Choice] = &[
+    choice("documents", Meaning::Members(Members::Documents)),
+    choice("one", Meaning::Members(Members::One)),
+];
+
+const VISION: &[Choice] =
+    &[choice("off", Meaning::Vision(Vision::Off)), choice("model", Meaning::Vision(Vision::Model))];
+
+const APIS: &[Choice] =
+    &[choice("converse", Meaning::Api(Api::Converse)), choice("invoke", Meaning::Api(Api::Invoke))];
+
+const CACHING: &[Choice] =
+    &[choice("auto", Meaning::Caching(Caching::Auto)), choice("off", Meaning::Caching(Caching::Off))];
+
+const TIERS: &[Choice] = &[
+    choice("default", Meaning::Tier(None)),
+    choice("priority", Meaning::Tier(Some(ServiceTier::Priority))),
+    choice("flex", Meaning::Tier(Some(ServiceTier::Flex))),
+];
+
 /// The names that `source.formats` takes, as `domain::Format` is written.
 pub(super) const FORMATS: &[(&str, Format)] = &[
     ("text", Format::Text),
@@ -137,6 +181,41 @@ pub(super) const FORMATS: &[(&str, Format)] = &[
     ("code", Format::Code),
     ("subtitles", Format::Subtitles),
 ];
+
+/// The names that rules take: also of formats that are told from their content alone.
+pub(super) const ALL_FORMATS: &[&str] = &[
+    "text",
+    "markdown",
+    "html",
+    "csv",
+    "tsv",
+    "json",
+    "json-lines",
+    "xml",
+    "log",
+    "code",
+    "subtitles",
+    "pdf",
+    "docx",
+    "odt",
+    "rtf",
+    "pptx",
+    "odp",
+    "xlsx",
+    "xls",
+    "ods",
+    "epub",
+    "email",
+    "mbox",
+    "zip",
+    "tar",
+    "image",
+];
+
+/// The format of this name, as the domain writes it.
+pub(super) fn format_named(name: &str) -> Option<Format> {
+    serde_json::from_value(serde_json::Value::from(name)).ok()
+}
 
 const fn key(path: &'static str, kind: Kind, need: Need) -> Key {
     Key { path, kind, need }
@@ -155,24 +234,42 @@ pub(super) static KEYS: &[Key] = &[
     key("source.exclude", Kind::Globs { may_be_empty: true }, Need::Defaulted),
     key("source.formats", Kind::Formats, Need::Defaulted),
     key("source.max_object_bytes", Kind::Bytes, Need::Defaulted),
+    key("source.members", Kind::Choice(MEMBERS), Need::Defaulted),
+    key("extract.vision", Kind::Choice(VISION), Need::Defaulted),
+    key("extract.passwords", Kind::Passwords, Need::Optional),
     // Below 32 tokens a chunk holds less than a sentence and the prompt dwarfs it; a typing mistake, not a wish.
     count("chunk.tokens", 32, 4_000_000),
     count("chunk.overlap", 0, 4_000_000),
     key("chunk.boundary", Kind::Choice(BOUNDARIES), Need::Defaulted),
     key("chunk.encoding", Kind::Choice(ENCODINGS), Need::Defaulted),
     key("route.candidates", Kind::Models, Need::Required),
+    key("route.rules", Kind::Rules, Need::Optional),
     key("route.fallback", Kind::Models, Need::Optional),
+    key("route.escalate", Kind::Escalation, Need::Optional),
+    key("route.residency", Kind::Residency, Need::Optional),
+    key("route.api", Kind::Choice(APIS), Need::Defaulted),
+    key("route.thinking", Kind::Thinking, Need::Defaulted),
+    key("route.caching", Kind::Choice(CACHING), Need::Defaulted),
+    key("route.tier", Kind::Choice(TIERS), Need::Defaulted),
+    key("route.guardrail", Kind::Guardrail, Need::Optional),
+    key("route.metadata", Kind::Metadata, Need::Optional),
+    key("route.models", Kind::Aliases, Need::Optional),
     key("route.prices", Kind::Prices, Need::Optional),
+    key("route.catalog", Kind::Line, Need::Optional),
     key("map.task", Kind::Choice(TASKS), Need::Defaulted),
     key("map.system", Kind::Template { required: false }, Need::Defaulted),
     key("map.prompt", Kind::Template { required: true }, Need::Defaulted),
     count("map.max_tokens", 1, 1_000_000),
     key("map.temperature", Kind::Thousandths, Need::Optional),
+    key("map.top_p", Kind::Thousandths, Need::Optional),
+    key("map.stop", Kind::Stops, Need::Optional),
     key("merge.strategy", Kind::Choice(STRATEGIES), Need::Defaulted),
     key("merge.system", Kind::Template { required: false }, Need::Defaulted),
     key("merge.prompt", Kind::Template { required: true }, Need::Defaulted),
     count("merge.max_tokens", 1, 1_000_000),
     key("merge.temperature", Kind::Thousandths, Need::Optional),
+    key("merge.top_p", Kind::Thousandths, Need::Optional),
+    key("merge.stop", Kind::Stops, Need::Optional),
     // One answer a call would make a level as large as the one below it: the tree would never end.
     count("merge.max_fan_in", 2, 1_000),
     key("limits.max_cost_usd", Kind::Money, Need::Optional),
@@ -195,8 +292,7 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 /// Keys and sections of the contract that this version does not have yet: refused as such, not as unknown.
-pub(super) const NOT_AVAILABLE: &[&str] =
-    &["route.rules", "route.escalate", "map.schema", "refine", "sink.kms_key", "sink.tags"];
+pub(super) const NOT_AVAILABLE: &[&str] = &["map.schema", "refine", "sink.kms_key", "sink.tags"];
 
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -226,6 +322,10 @@ mod tests {
     #[test]
     fn every_format_of_the_domain_has_its_own_name() {
         for (name, format) in FORMATS {
+            assert_eq!(serde_json::to_value(format).unwrap(), *name);
+        }
+        for name in ALL_FORMATS {
+            let format = format_named(name).unwrap_or_else(|| panic!("{name} is no format"));
             assert_eq!(serde_json::to_value(format).unwrap(), *name);
         }
     }

@@ -11,13 +11,19 @@ mod check;
 mod convert;
 mod diagnostic;
 mod fence;
+mod fingerprint;
 mod keys;
+mod languages;
 mod location;
 mod overrides;
 mod prompt;
 mod quantity;
 mod reader;
+mod residency;
+mod routing;
+mod rules;
 mod schema;
+mod secrets;
 mod settings;
 
 use serde_json::json;
@@ -25,13 +31,15 @@ use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Record, Severity};
+pub use languages::language_code;
 pub use location::{Location, LocationError};
 pub use overrides::{Override, OverrideError};
 pub use prompt::{MapVars, MergeVars, RenderError, Rendered};
 pub use schema::schema;
 pub use settings::{
-    BoundaryRule, Candidate, Chunking, CutAnswers, EncodingRule, Limits, Map, Merge, MergeStrategy, Pattern,
-    Route, Sink, Source, Task,
+    AnswerFault, BoundaryRule, Caching, Candidate, Chunking, Conditions, CutAnswers, EncodingRule,
+    Escalation, Extract, Limits, Map, Members, Merge, MergeStrategy, Password, Pattern, Route, Rule, Secret,
+    Sink, Source, Task, TextKind, TokenRange, Vision,
 };
 
 use crate::catalog::{Catalog, Date};
@@ -49,6 +57,7 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 pub struct Pipeline {
     name: String,
     source: Source,
+    extract: Extract,
     chunk: Chunking,
     route: Route,
     map: Map,
@@ -59,10 +68,17 @@ pub struct Pipeline {
     warnings: Diagnostics,
 }
 
-/// Reads a pipeline file.
-///
-/// `bytes` is the content of the file named `path`; `overrides` take the place of values in it; `today` decides
-/// which models have ended. Either a pipeline, with warnings, or all faults that could be found.
+/// What decides, outside of a pipeline file, whether it is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    pub catalog: &'a Catalog,
+    /// Decides which models have ended.
+    pub today: Date,
+    /// Where calls are sent to, if that is known.
+    pub region: Option<&'a str>,
+}
+
+/// Reads a pipeline file: [`parse_in`] for a region that is not known.
 pub fn parse(
     bytes: &[u8],
     path: &str,
@@ -70,17 +86,40 @@ pub fn parse(
     catalog: &Catalog,
     today: Date,
 ) -> Result<Pipeline, Diagnostics> {
+    parse_in(bytes, path, overrides, &Setting { catalog, today, region: None })
+}
+
+/// Reads a pipeline file.
+///
+/// `bytes` is the content of the file named `path`; `overrides` take the place of values in it. Either a pipeline, with
+/// warnings, or all faults that could be found.
+pub fn parse_in(
+    bytes: &[u8],
+    path: &str,
+    overrides: &[Override],
+    setting: &Setting<'_>,
+) -> Result<Pipeline, Diagnostics> {
     let text = text_of(bytes).map_err(|fault| Diagnostics::new(path, "", vec![*fault]))?;
     let (document, errors) = DeTable::parse_recoverable(text);
+    let shown = secrets::masked(text, document.get_ref(), errors.is_empty());
     if !errors.is_empty() {
-        return Err(Diagnostics::new(
-            path,
-            text,
-            errors.iter().map(|error| syntax_fault(error, text)).collect(),
-        ));
+        let faults = errors.iter().map(|error| syntax_fault(error, text)).collect();
+        return Err(Diagnostics::new(path, &shown, faults));
     }
     let reading = reader::read(document.get_ref(), overrides);
-    check::build(reading, text, path, catalog, today)
+    check::build(reading, &shown, path, setting)
+}
+
+/// The file that `route.catalog` names, for who reads it before [`parse_in`] looks models up. `None` as well where the
+/// pipeline file is so faulty that its name can not be read: `parse_in` says why.
+pub fn catalog_file(bytes: &[u8], overrides: &[Override]) -> Option<String> {
+    let text = text_of(bytes).ok()?;
+    let (document, _) = DeTable::parse_recoverable(text);
+    let reading = reader::read(document.get_ref(), overrides);
+    match &reading.values.get("route.catalog")?.value {
+        convert::Value::Text(path) => Some(path.clone()),
+        _ => None,
+    }
 }
 
 /// The file as text, without a byte order mark.
@@ -119,6 +158,10 @@ impl Pipeline {
 
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    pub fn extract(&self) -> &Extract {
+        &self.extract
     }
 
     pub fn chunk(&self) -> &Chunking {
@@ -173,17 +216,23 @@ impl Pipeline {
             EncodingRule::Fixed(encoding) => encoding.name(),
         };
         // Arrays, so that the order is the one written here. The first item is the version of this list.
-        let canonical = json!([
-            1,
-            formats,
-            [self.chunk.tokens, self.chunk.overlap],
-            [json!(self.chunk.boundary), json!(encoding)],
-            candidates,
-            [json!(self.map.task), json!(self.map.system), json!(self.map.prompt)],
-            [json!(self.map.max_tokens), json!(self.map.temperature_milli)],
-            [json!(self.merge.strategy), json!(self.merge.system), json!(self.merge.prompt)],
-            [json!(self.merge.max_tokens), json!(self.merge.temperature_milli), json!(self.merge.max_fan_in)],
-        ]);
+        let mut canonical = vec![
+            json!(1),
+            json!(formats),
+            json!([self.chunk.tokens, self.chunk.overlap]),
+            json!([json!(self.chunk.boundary), json!(encoding)]),
+            json!(candidates),
+            json!([json!(self.map.task), json!(self.map.system), json!(self.map.prompt)]),
+            json!([json!(self.map.max_tokens), json!(self.map.temperature_milli)]),
+            json!([json!(self.merge.strategy), json!(self.merge.system), json!(self.merge.prompt)]),
+            json!([
+                json!(self.merge.max_tokens),
+                json!(self.merge.temperature_milli),
+                json!(self.merge.max_fan_in)
+            ]),
+        ];
+        canonical.extend(fingerprint::later_keys(self));
+        let canonical = serde_json::Value::from(canonical);
         hex::encode(Sha256::digest(canonical.to_string()))
     }
 }
@@ -227,9 +276,22 @@ sink.uri = "s3://my-bucket/summaries/"
     }
 
     fn sections(pipeline: &Pipeline) -> String {
-        let Pipeline { name: _, source, chunk, route, map, merge, limits, sink, prompts: _, warnings: _ } =
-            pipeline;
-        format!("{source:#?}\n{chunk:#?}\n{route:#?}\n{map:#?}\n{merge:#?}\n{limits:#?}\n{sink:#?}")
+        let Pipeline {
+            name: _,
+            source,
+            extract,
+            chunk,
+            route,
+            map,
+            merge,
+            limits,
+            sink,
+            prompts: _,
+            warnings: _,
+        } = pipeline;
+        format!(
+            "{source:#?}\n{extract:#?}\n{chunk:#?}\n{route:#?}\n{map:#?}\n{merge:#?}\n{limits:#?}\n{sink:#?}"
+        )
     }
 
     #[test]
@@ -394,6 +456,14 @@ sink.uri = "s3://my-bucket/summaries/"
             "merge.max_tokens=900",
             "merge.temperature=0",
             "merge.max_fan_in=4",
+            "merge.stop=END",
+            "map.top_p=0.5",
+            "source.members=one",
+            "extract.vision=model",
+            "route.thinking=off",
+            "route.guardrail={ id = \"a\", version = 1 }",
+            "route.rules=[{ kind = \"code\", use = \"us.amazon.nova-lite-v1:0\" }]",
+            "route.escalate={ to = \"us.amazon.nova-pro-v1:0\" }",
         ] {
             assert_ne!(fingerprint(&[change]), plain, "{change}");
         }
@@ -406,6 +476,12 @@ sink.uri = "s3://my-bucket/summaries/"
             "limits.max_cost_usd=1",
             "limits.deadline=1h",
             "limits.max_in_flight=1",
+            "route.api=invoke",
+            "route.tier=flex",
+            "route.caching=off",
+            "route.metadata={ a = \"b\" }",
+            "route.residency=us",
+            "extract.passwords=[\"a\"]",
             "sink.uri=out",
             "sink.formats=json",
         ] {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
 use super::DEFAULTS;
-use super::keys::{Choice, FORMATS, KEYS, Key, Kind, Meaning, Need};
+use super::keys::{ALL_FORMATS, Choice, FORMATS, KEYS, Key, Kind, Meaning, Need};
+use super::rules::ANSWER_FAULTS;
 
 /// JSON Schema, draft 2020-12.
 pub fn schema() -> Value {
@@ -112,11 +113,78 @@ fn kind_schema(kind: Kind) -> Value {
             let quota = json!({ "type": "object", "additionalProperties": false, "properties": limits });
             json!({ "type": "object", "additionalProperties": quota })
         }
+        Kind::Rules => json!({ "type": "array", "items": rule_schema() }),
+        Kind::Escalation => {
+            let faults: Vec<&str> = ANSWER_FAULTS.iter().map(|(name, _)| *name).collect();
+            let on =
+                json!({ "type": "array", "items": { "enum": faults }, "minItems": 1, "uniqueItems": true });
+            object(json!({ "to": { "type": "string", "minLength": 1 }, "on": on }), &["to"])
+        }
+        Kind::Guardrail => {
+            let version = json!({ "type": ["integer", "string"], "pattern": "^([1-9][0-9]{0,7}|DRAFT)$" });
+            object(
+                json!({ "id": { "type": "string", "minLength": 1 }, "version": version }),
+                &["id", "version"],
+            )
+        }
+        Kind::Thinking => {
+            json!({ "type": ["integer", "string"], "minimum": 1, "pattern": "^(off|default)$" })
+        }
+        Kind::Metadata => {
+            let text = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
+            json!({ "type": "object", "additionalProperties": text, "maxProperties": 16 })
+        }
+        Kind::Aliases => {
+            json!({ "type": "object", "additionalProperties": { "type": "string", "minLength": 1 } })
+        }
+        Kind::Residency => {
+            json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true })
+        }
+        Kind::Stops => {
+            let text = json!({ "type": "string", "minLength": 1 });
+            json!({ "type": "array", "items": text, "maxItems": 10, "uniqueItems": true })
+        }
+        Kind::Passwords => {
+            let variable = json!({ "env": { "type": "string", "minLength": 1 } });
+            let mut password = object(variable, &["env"]);
+            password["type"] = json!(["string", "object"]);
+            password["minLength"] = json!(1);
+            json!({ "type": "array", "items": password })
+        }
         Kind::Choice(choices) => json!({ "enum": available(choices) }),
         Kind::Choices(choices) => {
             json!({ "type": "array", "items": { "enum": available(choices) }, "minItems": 1, "uniqueItems": true })
         }
     }
+}
+
+fn rule_schema() -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let rule = json!({
+        "tokens": object(json!({ "min": count, "max": count }), &[]),
+        "language": one_or_more(&text),
+        "script": one_or_more(&text),
+        "format": one_or_more(&json!({ "enum": ALL_FORMATS })),
+        "kind": { "enum": ["code", "prose"] },
+        "path": one_or_more(&text),
+        "stage": { "enum": ["map", "merge"] },
+        "images": { "type": "boolean" },
+        "use": one_or_more(&text),
+    });
+    object(rule, &["use"])
+}
+
+fn object(properties: Value, required: &[&str]) -> Value {
+    let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn one_or_more(item: &Value) -> Value {
+    json!({ "anyOf": [item, { "type": "array", "items": item, "minItems": 1, "uniqueItems": true }] })
 }
 
 fn available(choices: &[Choice]) -> Vec<&'static str> {
@@ -200,8 +268,13 @@ mod tests {
             Value::Number(_) => "number",
             Value::Array(_) => "array",
             Value::Object(_) => "object",
+            Value::Bool(_) => "boolean",
             _ => "other",
         };
+        if let Some(choices) = schema["anyOf"].as_array() {
+            let faults: Vec<_> = choices.iter().map(|schema| fault(schema, value, path)).collect();
+            return if faults.iter().any(Option::is_none) { None } else { fail("anyOf") };
+        }
         let types: Vec<&str> = match &schema["type"] {
             Value::String(name) => vec![name],
             Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -247,6 +320,13 @@ mod tests {
     fn good_files_satisfy_the_schema() {
         assert_eq!(check(DEFAULTS), None);
         assert_eq!(check(include_str!("../../pipelines/summarise.toml")), None);
+        let rest = "version = 1\nroute.candidates = ['a']\nsource.uri = 'a'\nsink.uri = 'b'\n";
+        let rule = "route.rules = [{ language = ['de', 'fr'], format = 'pdf', tokens = { min = 3 }, images = true, use = 'a' }]";
+        assert_eq!(check(&format!("{rest}{rule}")), None);
+        assert_eq!(
+            check(&format!("{rest}route.thinking = 2000\nextract.passwords = ['a', {{ env = 'B' }}]")),
+            None
+        );
     }
 
     #[test]
@@ -262,6 +342,10 @@ mod tests {
             ("version = 1\nmap.task = 'sing'", ".map.task: enum"),
             ("version = 1\nsink.formats = ['parquet']", ".sink.formats: enum"),
             ("version = 1\nsource.formats = { a = 'x' }", ".source.formats.a: enum"),
+            ("version = 1\nroute.tier = 'express'", ".route.tier: enum"),
+            ("version = 1\nroute.rules = [{ kind = 'code' }]", ".route.rules: use is missing"),
+            ("version = 1\nroute.rules = [{ use = 'a', format = 'x' }]", ".route.rules.format: anyOf"),
+            ("version = 1\nroute.escalate = { to = 'a', on = ['x'] }", ".route.escalate.on: enum"),
         ] {
             assert_eq!(check(&format!("{change}\n{rest}")).as_deref(), Some(expected), "{change}");
         }

@@ -1,6 +1,7 @@
 //! The sections of a pipeline as the other rooms read them: checked, complete, in the units of the code.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use super::location::Location;
 use crate::catalog::{Model, Quota};
-use crate::domain::{Encoding, Format, Usd};
+use crate::domain::{Api, Encoding, Format, Guardrail, ServiceTier, Stage, ThinkingRequest, Usd};
 use crate::sink::OutputFormat;
 
 /// `[source]`: which documents are read.
@@ -20,6 +21,17 @@ pub struct Source {
     /// In the order of their patterns' text.
     pub formats: Vec<(Pattern, Format)>,
     pub max_object_bytes: u64,
+    pub members: Members,
+}
+
+/// What an archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Members {
+    /// Each member is a document of its own.
+    Documents,
+    /// All members together are one document.
+    One,
 }
 
 impl Source {
@@ -27,6 +39,11 @@ impl Source {
     pub fn selects(&self, key: &str) -> bool {
         let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
         matches(&self.include) && !matches(&self.exclude)
+    }
+
+    /// Whether `exclude` leaves the document with this key out, a member of an archive for example.
+    pub fn excludes(&self, key: &str) -> bool {
+        self.exclude.iter().any(|pattern| pattern.matches(key))
     }
 
     /// The format that the pipeline file gives to this key, if it does.
@@ -85,13 +102,154 @@ pub enum EncodingRule {
     Fixed(Encoding),
 }
 
-/// `[route]`: which models may be used.
+/// `[extract]`: how documents are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extract {
+    pub vision: Vision,
+    /// Tried on encrypted documents, in this order.
+    pub passwords: Vec<Password>,
+}
+
+/// What is done with pages and documents that are pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vision {
+    /// They are named as gaps.
+    Off,
+    /// They are shown to a model.
+    Model,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    Given(Secret),
+    /// The name of the environment variable that holds it.
+    Environment(String),
+}
+
+/// A text that shows in no message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: &str) -> Secret {
+        Secret(text.to_owned())
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// `[route]`: which models may be used, and how they are called.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// At least one, in the order of the file, none twice. At least one holds a chunk and its answer.
     pub candidates: Vec<Candidate>,
+    /// In the order of the file: the first that matches decides.
+    pub rules: Vec<Rule>,
     /// Who takes over, in this order, where the chosen candidate can not go on.
     pub fallback: Vec<Candidate>,
+    pub escalate: Option<Escalation>,
+    pub api: Api,
+    pub thinking: ThinkingRequest,
+    pub caching: Caching,
+    /// `None`: the service's default tier. Models that do not offer it are called at the default tier.
+    pub tier: Option<ServiceTier>,
+    pub guardrail: Option<Guardrail>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Which calls go to other models than `route.candidates`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub when: Conditions,
+    /// At least one, none twice. The cheapest that fits is taken.
+    pub candidates: Vec<Candidate>,
+    /// Of the pipeline file, from 1; `None` where the rules were given by a flag.
+    pub line: Option<u32>,
+}
+
+/// What a call must be for a rule to apply: all that is said here. An empty list and `None` say nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// Of the chunk, or of the answers to merge at their longest, in the chunker's encoding.
+    pub tokens: Option<TokenRange>,
+    /// ISO 639-1 codes.
+    pub languages: Vec<&'static str>,
+    /// ISO 15924 codes.
+    pub scripts: Vec<&'static str>,
+    pub formats: Vec<Format>,
+    pub kind: Option<TextKind>,
+    /// Of the document's key.
+    pub paths: Vec<Pattern>,
+    pub stage: Option<Stage>,
+    pub images: Option<bool>,
+}
+
+/// Both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenRange {
+    pub min: u64,
+    pub max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextKind {
+    Code,
+    Prose,
+}
+
+/// A better model is asked when an answer is bad.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    pub to: Candidate,
+    /// At least one, none twice.
+    pub on: Vec<AnswerFault>,
+}
+
+/// What may be wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerFault {
+    /// It was cut at its limit.
+    Truncated,
+    /// The model, or a filter, would not answer.
+    Refused,
+    Empty,
+    /// It is not the JSON that was asked for.
+    Schema,
+    /// It holds numbers, dates or names that are not in the text.
+    Ungrounded,
+}
+
+impl AnswerFault {
+    /// As in the pipeline file.
+    pub fn name(self) -> &'static str {
+        match self {
+            AnswerFault::Truncated => "truncated",
+            AnswerFault::Refused => "refused",
+            AnswerFault::Empty => "empty",
+            AnswerFault::Schema => "schema",
+            AnswerFault::Ungrounded => "ungrounded",
+        }
+    }
+}
+
+/// Whether the prompt that many calls share is kept by the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Caching {
+    /// Where it pays.
+    Auto,
+    Off,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +270,10 @@ pub struct Map {
     pub max_tokens: u32,
     /// Thousandths. `None`: not sent.
     pub temperature_milli: Option<u32>,
+    /// Thousandths. `None`: not sent.
+    pub top_p_milli: Option<u32>,
+    /// An answer ends before the first of these.
+    pub stop: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -136,6 +298,8 @@ pub struct Merge {
     pub prompt: String,
     pub max_tokens: u32,
     pub temperature_milli: Option<u32>,
+    pub top_p_milli: Option<u32>,
+    pub stop: Vec<String>,
     /// At least 2.
     pub max_fan_in: u32,
 }

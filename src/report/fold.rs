@@ -64,6 +64,7 @@ pub fn fold(totals: &mut Totals, event: &Event) {
             DocumentState::Skipped => totals.skipped += 1,
         },
         Event::RunStarted { .. }
+        | Event::ArchiveFinished { .. }
         | Event::DocumentStarted { .. }
         | Event::Notice { .. }
         | Event::RunFinished { .. } => {}

@@ -2,10 +2,11 @@
 //! million documents need no more memory than a thousand.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dispatch::PoolStatistics;
-use crate::domain::{Event, Totals};
+use crate::domain::{Event, Stage, Totals};
+use crate::plan::Seen;
 
 const SCHEMA: &str = "docmill.run/1";
 /// Documents a segment holds. At a million documents these are a thousand small objects.
@@ -32,10 +33,33 @@ pub struct RunRecord {
     pub first_segment: u64,
     pub max_cost_usd: Option<crate::domain::Usd>,
     pub totals: Totals,
+    /// What the calls came to beside what was expected of them, for the plans of later runs.
+    pub seen: Vec<SeenRecord>,
     /// How the quotas were used, once the run has ended.
     pub pools: Vec<PoolStatistics>,
     /// Objects with the states of the documents, in the order in which they ended.
     pub documents: Vec<String>,
+}
+
+/// What the calls of one stage to one model came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRecord {
+    pub stage: Stage,
+    pub model: String,
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+/// What the report of an earlier run of the same pipeline says of its calls; nothing if it is another pipeline's, or none.
+pub fn history(report: &[u8], fingerprint: &str) -> Vec<SeenRecord> {
+    #[derive(Deserialize)]
+    struct Report {
+        fingerprint: String,
+        #[serde(default)]
+        seen: Vec<SeenRecord>,
+    }
+    let report = serde_json::from_slice::<Report>(report).ok();
+    report.filter(|report| report.fingerprint == fingerprint).map(|report| report.seen).unwrap_or_default()
 }
 
 impl RunRecord {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::domain::{Planned, Totals};
+use crate::domain::Totals;
 
 /// A number with thousands separated: `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -106,26 +106,6 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         }
         text.push('\n');
     }
-    text
-}
-
-/// What `plan` prints: totals of the plans of all documents.
-pub fn plan_table(planned: &Planned, map_model: &str, merge_model: &str) -> String {
-    let rows = [
-        ["documents".to_owned(), count(planned.documents)],
-        ["tokens".to_owned(), count(planned.tokens)],
-        ["chunks".to_owned(), count(planned.chunks)],
-        ["calls".to_owned(), count(planned.calls)],
-        ["tokens in".to_owned(), format!("about {}", count(planned.input_tokens))],
-        ["tokens out".to_owned(), format!("about {}", count(planned.output_tokens))],
-        ["cost".to_owned(), format!("about ${:.6}, at most ${:.6}", planned.expected, planned.at_most)],
-    ];
-    let mut text = String::new();
-    for [name, value] in rows {
-        let _ = writeln!(text, "{name:<11} {value}");
-    }
-    let _ = writeln!(text, "{:<11} {map_model}", "map");
-    let _ = writeln!(text, "{:<11} {merge_model}", "merge");
     text
 }
 

@@ -4,14 +4,15 @@
 use tokio::time::Instant;
 
 use super::conductor::{Done, Loop};
-use super::document::Origin;
+use super::document::{Origin, PromptSize, max_tokens};
 use super::journal::{Answered, paid_reply};
 use super::write::Unwritten;
 use super::{Ended, Redo, with_causes, write};
 use crate::dispatch::{Failure, Finished, LaneId, Need, Sending, Ticket};
-use crate::domain::{Call, CallId, DocumentState, Event, Reply, Stage, StopReason, Usage, Usd};
+use crate::domain::{Call, CallId, DocumentState, Event, Reply, StopReason, Usage, Usd};
 use crate::ledger::{self, LedgerError, PaidReply, ReplyKey};
 use crate::pipeline::CutAnswers;
+use crate::plan::RouteId;
 use crate::sink;
 
 /// When so many calls were given up and not one succeeded, the pipeline or the account is wrong, not the documents.
@@ -46,8 +47,8 @@ impl Loop<'_> {
                 Ok(call) => self.recall(Ticket::new(number, id), &call),
                 Err(error) => {
                     document.open_calls -= 1;
-                    let model = &self.job.routes.of(id.stage()).next().expect("a stage has a model").id;
-                    next = document.gave_up(id, model, error.to_string());
+                    let model = self.job.routes.get(document.route(&self.job, id)).id.clone();
+                    next = document.gave_up(id, &model, error.to_string());
                 }
             }
         }
@@ -89,35 +90,51 @@ impl Loop<'_> {
 
     /// An earlier run bought an answer that was cut, and did not live to ask for the whole one.
     fn is_worth_more_room(&self, ticket: Ticket, reply: &PaidReply) -> bool {
-        let stage = ticket.call().stage();
-        let ceiling = self.max_tokens(stage);
+        let Some(document) = self.documents.get(&ticket.document) else { return false };
+        let ceiling = max_tokens(&self.job, ticket.call().stage());
         let asks_again = self.job.pipeline.limits().cut_answers == CutAnswers::AskAgain;
-        let most = self.job.routes.of(stage).next().map_or(ceiling, |route| route.escalated(ceiling));
+        let most = self.job.routes.get(document.route(&self.job, ticket.call())).escalated(ceiling);
         asks_again && reply.stop == StopReason::MaxTokens && reply.max_tokens < most
     }
 
     fn deliver_recalled(&mut self, ticket: Ticket, reply: PaidReply) {
         let id = ticket.call();
-        let Some(document) = self.documents.get_mut(&ticket.document) else { return };
+        let Some(document) = self.documents.get(&ticket.document) else { return };
         let (key, model, max_tokens) = (document.key.clone(), reply.model.clone(), reply.max_tokens);
-        document.open_calls -= 1;
-        let ready = document.answered(&self.job, id, &model, reply.into_reply(), max_tokens);
-        self.emit(Event::CallRecalled { key, call: id, model });
-        self.go_on(ticket, ready);
-    }
-
-    fn max_tokens(&self, stage: Stage) -> u32 {
-        match stage {
-            Stage::Map => self.job.pipeline.map().max_tokens,
-            Stage::Merge => self.job.pipeline.merge().max_tokens,
+        let reply = reply.into_reply();
+        self.emit(Event::CallRecalled { key, call: id, model: model.clone() });
+        if self.escalate(ticket, &model, &reply) {
+            return;
         }
+        let Some(document) = self.documents.get_mut(&ticket.document) else { return };
+        document.open_calls -= 1;
+        let ready = document.answered(&self.job, id, &model, reply, max_tokens);
+        self.go_on(ticket, ready);
     }
 
     fn queue(&mut self, ticket: Ticket, is_escalated: bool) {
         let Some(document) = self.documents.get(&ticket.document) else { return };
-        let (prompt_bytes, counted_tokens) = document.size(ticket.call());
-        let max_tokens = self.max_tokens(ticket.call().stage());
-        self.dispatcher.push(ticket, Need { prompt_bytes, counted_tokens, max_tokens, is_escalated });
+        let PromptSize { bytes, cached_bytes, tokens } = document.size(ticket.call());
+        let first = document.route(&self.job, ticket.call());
+        let need = Need {
+            prompt_bytes: bytes,
+            cached_bytes,
+            counted_tokens: tokens,
+            first: Some(LaneId(usize::from(first.0))),
+            max_tokens: max_tokens(&self.job, ticket.call().stage()),
+            is_escalated,
+        };
+        self.dispatcher.push(ticket, need);
+    }
+
+    /// Asks another model for what this answer is not good enough for; says whether it did.
+    fn escalate(&mut self, ticket: Ticket, model: &str, reply: &Reply) -> bool {
+        let Some(document) = self.documents.get_mut(&ticket.document) else { return false };
+        let id = ticket.call();
+        let Some(fault) = document.fault(&self.job, id, reply) else { return false };
+        document.escalate(&self.job, id, model, reply, fault);
+        self.push(ticket.document, id);
+        true
     }
 
     pub(super) fn send(&mut self, sending: Sending) {
@@ -125,9 +142,11 @@ impl Loop<'_> {
         let document = self.documents.get(&ticket.document);
         let document = document.expect("a document stays until its last call is finished");
         let route = &self.dispatcher.lane(lane).route;
-        let call = document.call_to(&self.job, ticket.call(), route, max_tokens);
-        let (prompt_bytes, _) = document.size(ticket.call());
-        self.sent.insert(ticket, (route.id.clone(), route.worst_case(prompt_bytes as usize, max_tokens)));
+        // Lanes are routes, in their order.
+        let call = document.call_to(&self.job, ticket.call(), RouteId(lane.0 as u16), max_tokens);
+        let PromptSize { bytes, cached_bytes, .. } = document.size(ticket.call());
+        let worst = route.worst_case_cached(bytes as usize, cached_bytes as usize, max_tokens);
+        self.sent.insert(ticket, (route.id.clone(), worst));
         let (model, started) = (self.model.clone(), Instant::now());
         self.attempts.spawn(async move {
             let result = match call {
@@ -216,7 +235,6 @@ impl Loop<'_> {
         let others = self.journal.settle(ticket);
         let document = self.documents.get_mut(&ticket.document);
         let document = document.expect("a document stays until its last call is finished");
-        document.open_calls -= 1;
         let (document_key, stop_reason, usage) = (document.key.clone(), reply.stop.clone(), reply.usage);
         let copy = PaidReply {
             key,
@@ -226,7 +244,24 @@ impl Loop<'_> {
             stop: reply.stop.clone(),
             usage,
         };
-        let ready = document.answered(&self.job, id, &model, reply, max_tokens);
+        if let Some(foreseen) = document.likely_answer(id) {
+            let counted = document.size(id).tokens;
+            self.seen.entry((id.stage(), model.clone())).or_default().add(counted, foreseen, usage);
+        }
+        let is_escalated = match document.fault(&self.job, id, &reply) {
+            Some(fault) => {
+                document.escalate(&self.job, id, &model, &reply, fault);
+                true
+            }
+            None => {
+                document.open_calls -= 1;
+                false
+            }
+        };
+        let ready = match is_escalated {
+            true => Some(id),
+            false => document.answered(&self.job, id, &model, reply, max_tokens),
+        };
         self.emit(Event::CallFinished {
             key: document_key,
             call: id,

@@ -9,17 +9,21 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::archive::{Archive, Unpacked};
 use super::calls::Written;
 use super::document::{Document, Origin};
 use super::journal::Journal;
-use super::{Ended, Job, PrepareError, Prepared, ScrollError, intake, lanes, prepare, with_causes};
+use super::prepare::{Ready, prepare};
+use super::{Ended, Job, PrepareError, Prepared, ScrollError, intake, lanes, with_causes};
 use crate::chunk::StreamedChunk;
 use crate::dispatch::{Dispatcher, Failure, LaneId, Model, Next, Ticket};
-use crate::domain::{DocumentState, Event, Reply, Totals, Usd};
+use crate::domain::{DocumentState, Event, Reply, Stage, Totals, Usd};
+use crate::extract::{ExtractError, Member};
 use crate::ledger::{
     BEAT, Compacted, DocumentRecord, Ledger, LedgerError, Output, PaidReply, ReplyKey, Segment,
 };
-use crate::report::{DocumentLines, RunRecord, fold};
+use crate::plan::Seen;
+use crate::report::{DocumentLines, RunRecord, SeenRecord, fold};
 use crate::source::Source;
 use crate::store::StoreError;
 
@@ -51,7 +55,10 @@ pub struct Summary {
 /// What a task beside the loop hands back.
 pub(super) enum Done {
     Page(Box<intake::Intake>, Result<intake::Sorted, intake::IntakeError>),
-    Prepared(u64, Origin, Result<Prepared, PrepareError>),
+    Prepared(u64, Origin, Result<Ready, PrepareError>),
+    /// An archive was opened; `Member` is the next of its documents.
+    Archive(u64, Origin, Unpacked, Result<BTreeMap<String, DocumentRecord>, LedgerError>),
+    Member(u64, Unpacked, Option<Result<Member, ExtractError>>),
     /// The next chunk of a document that is read as a stream, from the other end of `Passages`.
     Passage(u64, Passages, Option<Result<StreamedChunk, ScrollError>>),
     /// A stream was read to its end, or given up.
@@ -82,6 +89,8 @@ pub(super) struct Loop<'a> {
     pub(super) totals: Totals,
     pub(super) lines: DocumentLines,
     pub(super) record: RunRecord,
+    /// What calls came to, by stage and model.
+    pub(super) seen: BTreeMap<(Stage, String), Seen>,
     pub(super) dispatcher: Dispatcher,
     pub(super) journal: Journal,
     /// Writes and reads of our own state: whatever happens, these are waited for.
@@ -91,18 +100,19 @@ pub(super) struct Loop<'a> {
     /// What each of them was sent to, and what it may cost.
     pub(super) sent: BTreeMap<Ticket, (String, Usd)>,
     /// Listing and preparing: dropped when the run is stopped, for a hostile document may take its time.
-    intake: JoinSet<Done>,
+    pub(super) intake: JoinSet<Done>,
     source: Option<Box<intake::Intake>>,
     pending: VecDeque<Origin>,
-    preparing: BTreeMap<u64, u64>,
+    pub(super) preparing: BTreeMap<u64, u64>,
     pub(super) documents: BTreeMap<u64, Document>,
     /// Of streamed documents that have as many chunks under way as they may.
     resting: BTreeMap<u64, Passages>,
+    pub(super) archives: BTreeMap<u64, Archive>,
     next_document: u64,
     /// In a row.
     pub(super) write_failures: u32,
     ended: Option<Ended>,
-    fingerprint: String,
+    pub(super) fingerprint: String,
 }
 
 /// A ledger that was opened for a run, and what was found in it.
@@ -136,6 +146,7 @@ pub async fn run(
         totals: Totals::default(),
         lines: DocumentLines::new(&record.run),
         record,
+        seen: BTreeMap::new(),
         dispatcher: Dispatcher::new(lanes::settings(&job)),
         journal: Journal::new(books.ledger, books.unanswered),
         tasks: JoinSet::new(),
@@ -147,6 +158,7 @@ pub async fn run(
         preparing: BTreeMap::new(),
         documents: BTreeMap::new(),
         resting: BTreeMap::new(),
+        archives: BTreeMap::new(),
         next_document: 0,
         write_failures: 0,
         ended: None,
@@ -284,6 +296,10 @@ impl Loop<'_> {
 
     /// Starts listing or preparing, if there is room; says whether it did.
     fn start_next(&mut self) -> bool {
+        // What is opened is finished before another is: an archive is held whole until its last member is out.
+        if self.archives.values().any(|archive| archive.resting.is_some()) {
+            return self.has_room(0) && self.unpack_next();
+        }
         if self.pending.is_empty() {
             let Some(mut intake) = self.source.take() else { return false };
             self.intake.spawn(async move {
@@ -292,19 +308,11 @@ impl Loop<'_> {
             });
             return true;
         }
-        let limits = self.job.pipeline.limits();
-        let bytes: u64 = self.preparing.values().sum::<u64>()
-            + self.documents.values().map(Document::bytes_held).sum::<u64>();
-        let started = self.preparing.len() + self.documents.len();
         // What is larger than that is read as a stream, or not at all.
         let next_bytes = self.pending.front().map_or(0, |origin| origin.meta.size.min(BYTES_MAX));
-        let room = self.preparing.len() < PREPARING_MAX
-            && started < limits.max_documents_in_flight as usize
-            && self.dispatcher.queued() < limits.max_in_flight as usize
-            && (started == 0 || bytes + next_bytes <= BYTES_MAX);
+        let room = self.has_room(next_bytes);
         let Some(origin) = self.pending.pop_front_if(|_| room) else { return false };
-        let number = self.next_document;
-        self.next_document += 1;
+        let number = self.next_number();
         let meta = origin.meta.clone();
         self.preparing.insert(number, meta.size);
         self.emit(Event::DocumentStarted { key: meta.key.clone(), size_bytes: meta.size });
@@ -314,6 +322,22 @@ impl Loop<'_> {
             Done::Prepared(number, origin, prepared)
         });
         true
+    }
+
+    fn has_room(&self, next_bytes: u64) -> bool {
+        let limits = self.job.pipeline.limits();
+        let bytes: u64 = self.preparing.values().sum::<u64>()
+            + self.documents.values().map(Document::bytes_held).sum::<u64>();
+        let started = self.preparing.len() + self.documents.len();
+        self.preparing.len() < PREPARING_MAX
+            && started < limits.max_documents_in_flight as usize
+            && self.dispatcher.queued() < limits.max_in_flight as usize
+            && (started == 0 || bytes + next_bytes <= BYTES_MAX)
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next_document += 1;
+        self.next_document
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -350,6 +374,10 @@ impl Loop<'_> {
                 self.stop(Ended::Refused(format!("can not go on listing the source: {error}")));
             }
             Done::Prepared(number, origin, result) => self.prepared(number, origin, result),
+            Done::Archive(number, origin, unpacked, states) => {
+                self.archive_opened(number, origin, unpacked, states);
+            }
+            Done::Member(number, unpacked, member) => self.member(number, unpacked, member),
             Done::Passage(number, passages, passage) => self.passage(number, passages, passage),
             Done::Scrolled => {}
             Done::Recalled(ticket, found) => self.recalled(ticket, found),
@@ -373,10 +401,11 @@ impl Loop<'_> {
         }
     }
 
-    fn prepared(&mut self, number: u64, origin: Origin, result: Result<Prepared, PrepareError>) {
+    fn prepared(&mut self, number: u64, origin: Origin, result: Result<Ready, PrepareError>) {
         self.preparing.remove(&number);
         match result {
-            Ok(prepared) => self.planned(number, origin, prepared),
+            Ok(Ready::Document(prepared)) => self.planned(number, origin, *prepared),
+            Ok(Ready::Archive(archive)) => self.open_archive(number, origin, archive),
             // Not the document's fault: it is left unfinished.
             Err(error) if error.is_fatal() => self.stop(Ended::Refused(with_causes(&error))),
             Err(error) => self.document_failed(origin, with_causes(&error), Usd::ZERO),
@@ -460,21 +489,35 @@ impl Loop<'_> {
         outputs: Vec<Output>,
         cost: Usd,
     ) {
-        let Origin { meta, failures, outputs: before } = origin;
-        let shown = outputs.iter().map(|output| output.key.clone()).collect();
+        let (key, shown) = (origin.meta.key.clone(), outputs.iter().map(|o| o.key.clone()).collect());
+        let event = Event::DocumentFinished { key, state, reason: reason.clone(), outputs: shown, cost };
+        let archive = origin.archive;
+        self.keep_state(origin, state, reason, outputs, event);
+        self.member_ended(archive, state);
+    }
+
+    /// Keeps the state that an object has ended in.
+    pub(super) fn keep_state(
+        &mut self,
+        origin: Origin,
+        state: DocumentState,
+        reason: Option<String>,
+        outputs: Vec<Output>,
+        event: Event,
+    ) {
+        let Origin { meta, failures, outputs: before, archive: _ } = origin;
         let record = DocumentRecord {
-            key: meta.key.clone(),
+            key: meta.key,
             etag: meta.etag,
             size: meta.size,
             fingerprint: self.fingerprint.clone(),
             state,
-            reason: reason.clone(),
+            reason,
             attempts: if state == DocumentState::Done { 0 } else { failures + 1 },
             // A failed document keeps what an earlier version of it has left.
             outputs: if outputs.is_empty() { before } else { outputs },
             run: self.record.run.clone(),
         };
-        let event = Event::DocumentFinished { key: meta.key, state, reason, outputs: shown, cost };
         self.keep_document(record, event);
     }
 
@@ -502,6 +545,8 @@ impl Loop<'_> {
         self.record.ended = ended.name().to_owned();
         self.record.seconds = Some(self.began.elapsed().as_secs());
         self.record.totals = self.totals.clone();
+        let seen = std::mem::take(&mut self.seen).into_iter();
+        self.record.seen = seen.map(|((stage, model), seen)| SeenRecord { stage, model, seen }).collect();
         self.record.pools = self.dispatcher.statistics();
         let (report_key, run) = (self.record.key(), self.record.run.clone());
         let written = self.job.sink.put(&report_key, self.record.bytes(), "application/json").await;

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Job, Prepared, Scroll};
+use super::{Job, Picture, Prepared, Scroll};
 use crate::chunk::{self, StreamedChunk};
-use crate::domain::{Call, CallId, DocumentState, ObjectMeta, Reply, Stage, StopReason, Usage, Usd};
+use crate::domain::{Call, CallId, ObjectMeta, Reply, Stage, StopReason, Usage, Usd};
 use crate::ledger;
-use crate::merge::{Outcome, Tree};
-use crate::pipeline::{MapVars, MergeStrategy, MergeVars, RenderError, Rendered};
-use crate::plan::Route;
-use crate::sink::{
-    CallRecord, ChunkRecord, Coverage, DocumentResult, Gap, MergeNode, MergeRecord, PieceRecord,
-    PipelineRecord, SourceRecord,
-};
+use crate::merge::{self, Outcome, Tree, Ungrounded};
+use crate::pipeline::{AnswerFault, MapVars, MergeVars, RenderError, Rendered};
+use crate::plan::{Route, RouteId};
+use crate::sink::{CallRecord, EscalatedRecord};
 
 /// Which version of which object a document is, for the ledger.
 #[derive(Clone, Debug)]
@@ -23,6 +20,8 @@ pub struct Origin {
     pub failures: u32,
     /// The files of its last result, as the ledger knows them.
     pub outputs: Vec<ledger::Output>,
+    /// The archive that it is a member of.
+    pub archive: Option<u64>,
 }
 
 /// A document between its plan and its result.
@@ -31,19 +30,30 @@ pub struct Document {
     pub key: String,
     /// As it was listed: that is what the next run compares with.
     origin: Origin,
-    prepared: Prepared,
-    tree: Tree,
-    calls: BTreeMap<CallId, CallRecord>,
-    /// Bytes and tokens of the prompts of calls under way.
-    sizes: BTreeMap<CallId, (u64, u64)>,
+    pub(super) prepared: Prepared,
+    pub(super) tree: Tree,
+    pub(super) calls: BTreeMap<CallId, CallRecord>,
+    /// Of the prompts of calls under way.
+    sizes: BTreeMap<CallId, PromptSize>,
+    /// The answers that were not good enough.
+    escalated: BTreeMap<CallId, EscalatedRecord>,
     /// Chunks that were too long for their model, by their index.
-    pieces: BTreeMap<u32, BTreeMap<CallId, Piece>>,
+    pub(super) pieces: BTreeMap<u32, BTreeMap<CallId, Piece>>,
     /// Of a text that is read as a stream.
     reading: Option<Reading>,
     pub open_calls: u64,
     /// Of the answers that the result rests on, whoever paid for them and when.
     pub usage: Usage,
     pub cost: Usd,
+}
+
+/// How long a prompt is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PromptSize {
+    pub bytes: u64,
+    pub cached_bytes: u64,
+    /// In the public encoding of the route's model.
+    pub tokens: u64,
 }
 
 /// How far a streamed text was read, and what is still needed of it.
@@ -60,8 +70,8 @@ const STREAMED_BYTES: u64 = 32 << 20;
 
 /// A part of a chunk with a call of its own.
 #[derive(Debug)]
-struct Piece {
-    bytes: Range<usize>,
+pub(super) struct Piece {
+    pub bytes: Range<usize>,
     outcome: Option<Outcome>,
 }
 
@@ -72,6 +82,8 @@ pub enum CallError {
     Prompt(#[from] RenderError),
     #[error("the prompt may have {tokens} tokens and does not fit the window of {model}")]
     TooLong { tokens: u64, model: String },
+    #[error("{model} can not see, and the call shows pictures: name a model that can in its place")]
+    Blind { model: String },
 }
 
 impl Document {
@@ -84,6 +96,7 @@ impl Document {
             prepared,
             calls: BTreeMap::new(),
             sizes: BTreeMap::new(),
+            escalated: BTreeMap::new(),
             pieces: BTreeMap::new(),
             open_calls: 0,
             usage: Usage::default(),
@@ -160,37 +173,135 @@ impl Document {
         }
     }
 
-    /// The request for `id` as it is planned: to the first model of its stage, with all the room for an answer that the
+    /// The route that the call takes first: as it is planned, or the one it was escalated to.
+    pub fn route(&self, job: &Job, id: CallId) -> RouteId {
+        let escalated = job.routes.escalation().filter(|_| self.escalated.contains_key(&id));
+        escalated.map_or_else(|| self.prepared.plan.route(id), |(route, _)| route)
+    }
+
+    /// The request for `id` as it is planned: to the first model of its route, with all the room for an answer that the
     /// pipeline gives. Merge calls can be built once all of their inputs are in.
     pub fn call(&mut self, job: &Job, id: CallId) -> Result<Call, CallError> {
-        let (route, max_tokens) = match id.stage() {
-            Stage::Map => (&job.routes.map, job.pipeline.map().max_tokens),
-            Stage::Merge => (&job.routes.merge, job.pipeline.merge().max_tokens),
-        };
+        let max_tokens = max_tokens(job, id.stage());
+        let route_id = self.route(job, id);
+        let route = job.routes.get(route_id);
         let rendered = self.prompt(job, id)?;
-        let bytes = (rendered.user.len() + rendered.system.as_deref().map_or(0, str::len)) as u64;
+        let shown: u64 = self.pictures(id).map(|picture| picture.tokens).sum();
+        // A picture may count for more than is known, but hardly for twice as much.
+        let bytes = (rendered.user.len() + rendered.system.as_deref().map_or(0, str::len)) as u64 + 2 * shown;
         let counted = match id {
-            CallId { level: 0, index, piece: 0 } => {
-                self.prepared.plan.chunks[index as usize].tokens + job.routes.map_overhead
+            CallId { level: 0, index, piece: 0 } if route.encoding() == job.size.encoding() => {
+                let chunk = &self.prepared.plan.chunks[index as usize];
+                chunk.tokens + job.routes.overheads.map(chunk, route.encoding())
             }
-            _ => count(route, &rendered),
+            _ => count(route, &rendered) + shown,
         };
         if id.stage() == Stage::Merge && !route.fits(counted, max_tokens) {
             let (_, tokens) = route.prompt_tokens(counted);
             return Err(CallError::TooLong { tokens, model: route.id.clone() });
         }
-        self.sizes.insert(id, (bytes, counted));
-        Ok(request(job, id, rendered, route, max_tokens))
+        let call = self.request(job, id, rendered, route_id, max_tokens)?;
+        self.sizes.insert(id, PromptSize { bytes, cached_bytes: call.cached_bytes as u64, tokens: counted });
+        Ok(call)
     }
 
-    /// The request for `id` to the model of `route`.
-    pub fn call_to(&self, job: &Job, id: CallId, route: &Route, max_tokens: u32) -> Result<Call, CallError> {
-        Ok(request(job, id, self.prompt(job, id)?, route, max_tokens))
+    /// The request for `id` to a model of its route's chain.
+    pub fn call_to(&self, job: &Job, id: CallId, route: RouteId, max_tokens: u32) -> Result<Call, CallError> {
+        self.request(job, id, self.prompt(job, id)?, route, max_tokens)
     }
 
-    /// Bytes of the prompt of a call under way, and its tokens in the first map model's public encoding.
-    pub fn size(&self, id: CallId) -> (u64, u64) {
+    fn request(
+        &self,
+        job: &Job,
+        id: CallId,
+        rendered: Rendered,
+        route_id: RouteId,
+        max_tokens: u32,
+    ) -> Result<Call, CallError> {
+        let attachments: Vec<_> = self.pictures(id).map(|picture| picture.attachment.clone()).collect();
+        let route = job.routes.get(route_id);
+        if !attachments.is_empty() && !route.model.features.vision {
+            return Err(CallError::Blind { model: route.id.clone() });
+        }
+        Ok(Call { attachments, ..request(job, id, rendered, route_id, max_tokens) })
+    }
+
+    /// What a map call shows.
+    fn pictures(&self, id: CallId) -> impl Iterator<Item = &Picture> {
+        let core = if id.stage() == Stage::Map { self.core(id) } else { 0..0 };
+        self.prepared.pictures.iter().filter(move |picture| core.contains(&picture.at))
+    }
+
+    /// Of the prompt of a call under way.
+    pub fn size(&self, id: CallId) -> PromptSize {
         self.sizes.get(&id).copied().unwrap_or_default()
+    }
+
+    /// What the plan expected of the answer to a call, in tokens. `None` for calls that no plan foresaw.
+    pub fn likely_answer(&self, id: CallId) -> Option<u64> {
+        (id.piece == 0 && !self.escalated.contains_key(&id)).then(|| self.prepared.plan.likely_answer(id))
+    }
+
+    /// What is wrong with an answer that another model shall be asked for. Each call is escalated once.
+    pub fn fault(&self, job: &Job, id: CallId, reply: &Reply) -> Option<AnswerFault> {
+        let (to, on) = job.routes.escalation()?;
+        if self.escalated.contains_key(&id) || self.prepared.plan.route(id) == to {
+            return None;
+        }
+        on.iter().copied().find(|fault| self.has_fault(job, id, reply, *fault))
+    }
+
+    fn has_fault(&self, job: &Job, id: CallId, reply: &Reply, fault: AnswerFault) -> bool {
+        match fault {
+            AnswerFault::Truncated => {
+                matches!(reply.stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded)
+            }
+            AnswerFault::Refused => match &reply.stop {
+                StopReason::GuardrailIntervened | StopReason::ContentFiltered => true,
+                StopReason::Other(reason) => reason == "refusal",
+                _ => false,
+            },
+            AnswerFault::Empty => reply.text.trim().is_empty(),
+            AnswerFault::Schema => {
+                let options = job.routes.options(self.route(job, id), id.stage());
+                let schema =
+                    options.schema.as_ref().and_then(|schema| serde_json::from_str(&schema.json).ok());
+                let schema = schema.and_then(|schema| merge::Schema::new(&schema).ok());
+                schema.is_some_and(|schema| schema.read(&reply.text).is_err())
+            }
+            AnswerFault::Ungrounded => !self.ungrounded(id, &reply.text).is_empty(),
+        }
+    }
+
+    /// Figures and names of an answer that stand nowhere in what it was asked about.
+    fn ungrounded(&self, id: CallId, answer: &str) -> Vec<Ungrounded> {
+        match id.stage() {
+            // What a picture shows is in no text.
+            Stage::Map if self.pictures(id).next().is_some() => Vec::new(),
+            Stage::Map => {
+                let [header, context, _] = self.passage(id.index);
+                merge::ungrounded(answer, &[header, context, self.core_text(id), &self.key])
+            }
+            Stage::Merge => {
+                let inputs: Vec<&str> = self.tree.inputs(id).map(|answer| answer.text.as_str()).collect();
+                merge::ungrounded(answer, &inputs)
+            }
+        }
+    }
+
+    /// Books an answer that is not good enough; the call is to be made again, to the model for such cases.
+    pub fn escalate(&mut self, job: &Job, id: CallId, model: &str, reply: &Reply, fault: AnswerFault) {
+        self.usage += reply.usage;
+        self.cost += cost(job, model, reply.usage);
+        self.sizes.remove(&id);
+        self.open_calls -= 1;
+        let record = EscalatedRecord {
+            model: model.to_owned(),
+            stop_reason: reply.stop.clone(),
+            usage: reply.usage,
+            fault: fault.name(),
+        };
+        self.escalated.insert(id, record);
     }
 
     fn prompt(&self, job: &Job, id: CallId) -> Result<Rendered, RenderError> {
@@ -264,12 +375,15 @@ impl Document {
         reply: Reply,
         max_tokens: u32,
     ) -> Option<CallId> {
-        let record =
-            CallRecord { model: model.to_owned(), stop_reason: Some(reply.stop.clone()), usage: reply.usage };
+        let record = CallRecord {
+            model: model.to_owned(),
+            stop_reason: Some(reply.stop.clone()),
+            usage: reply.usage,
+            escalated_from: self.escalated.get(&id).cloned(),
+        };
         self.calls.insert(id, record);
         self.usage += reply.usage;
-        let route = job.routes.of(id.stage()).find(|route| route.id == model);
-        self.cost += route.map_or(Usd::ZERO, |route| route.model.cost(reply.usage));
+        self.cost += cost(job, model, reply.usage);
         let outcome = match outcome(reply, max_tokens) {
             Outcome::Missing { reason } => missing(id, reason),
             outcome => outcome,
@@ -308,160 +422,46 @@ impl Document {
 
     /// Books that there will be no answer to `id`.
     pub fn gave_up(&mut self, id: CallId, model: &str, reason: String) -> Option<CallId> {
-        let record = CallRecord { model: model.to_owned(), stop_reason: None, usage: Usage::default() };
+        let record = CallRecord {
+            model: model.to_owned(),
+            stop_reason: None,
+            usage: Usage::default(),
+            escalated_from: self.escalated.get(&id).cloned(),
+        };
         self.calls.insert(id, record);
         self.finish(id, missing(id, reason))
     }
-
-    /// The result, or why there is none: not one call was answered.
-    pub fn result(&self, job: &Job) -> Result<DocumentResult, String> {
-        let answers: Vec<String> = self.tree.result().into_iter().map(|answer| answer.text.clone()).collect();
-        if answers.is_empty() {
-            let reason = self.tree.faults().values().next().cloned();
-            return Err(reason.unwrap_or_else(|| "no call was answered".to_owned()));
-        }
-        let (output, answers) = match job.pipeline.merge().strategy {
-            MergeStrategy::Tree | MergeStrategy::Concat => (Some(answers.join("\n\n")), Vec::new()),
-            MergeStrategy::None => (None, answers),
-        };
-        let coverage = self.coverage();
-        let state = if coverage.complete { DocumentState::Done } else { DocumentState::Partial };
-        Ok(DocumentResult {
-            key: self.key.clone(),
-            state,
-            task: job.pipeline.map().task.name().to_owned(),
-            output,
-            answers,
-            coverage,
-            source: self.source_record(job),
-            chunks: self.chunk_records(),
-            merge: self.merge_record(job),
-            usage: self.usage,
-            cost_usd: self.cost,
-            pipeline: PipelineRecord {
-                name: job.pipeline.name().to_owned(),
-                fingerprint: job.pipeline.fingerprint(),
-            },
-        })
-    }
-
-    fn coverage(&self) -> Coverage {
-        let mut gaps: Vec<Gap> = Vec::new();
-        let mut last = None;
-        for (&call, reason) in self.tree.faults() {
-            let bytes = self.bytes_below(call);
-            // A text that could not be read on lacks thousands of chunks for one reason.
-            let follows = last == Some((call.level, call.index.wrapping_sub(1)));
-            last = Some((call.level, call.index));
-            match gaps.last_mut() {
-                Some(Gap { bytes: Some(before), reason: same, .. }) if follows && same == reason => {
-                    before[1] = bytes[1];
-                }
-                _ => gaps.push(Gap {
-                    call: Some(call),
-                    bytes: Some(bytes),
-                    place: None,
-                    reason: reason.clone(),
-                }),
-            }
-        }
-        for gap in &mut gaps {
-            gap.place = gap.bytes.and_then(|[from, to]| self.prepared.text.place_of(from..to));
-        }
-        let unread = self.prepared.text.gaps.iter();
-        gaps.extend(unread.map(|gap| Gap {
-            call: None,
-            bytes: None,
-            place: Some(gap.place.clone()),
-            reason: gap.reason.clone(),
-        }));
-        Coverage { complete: gaps.is_empty(), gaps }
-    }
-
-    fn bytes_below(&self, call: CallId) -> [usize; 2] {
-        let leaves = self.tree.shape().leaves_below(call);
-        let chunks = &self.prepared.plan.chunks[leaves.start as usize..leaves.end as usize];
-        [chunks.first().map_or(0, |c| c.core.start), chunks.last().map_or(0, |c| c.core.end)]
-    }
-
-    fn source_record(&self, job: &Job) -> SourceRecord {
-        let (meta, text, plan) = (&self.prepared.meta, &self.prepared.text, &self.prepared.plan);
-        SourceRecord {
-            uri: join_uri(&job.source.describe(), &self.key),
-            size_bytes: meta.size,
-            etag: meta.etag.clone(),
-            format: text.format,
-            charset: text.charset.to_owned(),
-            text_bytes: self.prepared.text_bytes,
-            text_tokens: plan.tokens,
-            encoding: plan.encoding.to_string(),
-            offset: text.source_offset,
-            warnings: text.warnings.clone(),
-        }
-    }
-
-    fn chunk_records(&self) -> Vec<ChunkRecord> {
-        let record = |chunk: &crate::domain::Chunk| {
-            let id = CallId::new(0, chunk.index);
-            let context = (!chunk.context.is_empty()).then_some([chunk.context.start, chunk.context.end]);
-            ChunkRecord {
-                id,
-                bytes: [chunk.core.start, chunk.core.end],
-                place: self.prepared.text.place_of(chunk.core.clone()),
-                context_bytes: context,
-                tokens: chunk.tokens,
-                ends_at: chunk.end,
-                call: self.calls.get(&id).cloned(),
-                pieces: self.piece_records(chunk.index),
-            }
-        };
-        self.prepared.plan.chunks.iter().map(record).collect()
-    }
-
-    fn piece_records(&self, index: u32) -> Vec<PieceRecord> {
-        let pieces = self.pieces.get(&index).into_iter().flatten();
-        let record = |(&id, piece): (&CallId, &Piece)| PieceRecord {
-            id,
-            bytes: [piece.bytes.start, piece.bytes.end],
-            call: self.calls.get(&id).cloned(),
-        };
-        let mut records: Vec<PieceRecord> = pieces.map(record).collect();
-        records.sort_by_key(|record| record.bytes);
-        records
-    }
-
-    fn merge_record(&self, job: &Job) -> MergeRecord {
-        let shape = self.tree.shape();
-        let node = |id| MergeNode {
-            id,
-            inputs: shape.inputs(id).collect(),
-            bytes: self.bytes_below(id),
-            call: self.calls.get(&id).cloned(),
-        };
-        let levels = shape.nodes().map(|level| level.map(node).collect()).collect();
-        MergeRecord { strategy: job.pipeline.merge().strategy.name().to_owned(), levels }
-    }
 }
 
-fn join_uri(root: &str, key: &str) -> String {
-    let slash = if root.is_empty() || root.ends_with('/') { "" } else { "/" };
-    format!("{root}{slash}{key}")
-}
-
-fn request(job: &Job, id: CallId, rendered: Rendered, route: &Route, max_tokens: u32) -> Call {
-    let temperature_milli = match id.stage() {
+fn request(job: &Job, id: CallId, rendered: Rendered, route_id: RouteId, max_tokens: u32) -> Call {
+    let (stage, route) = (id.stage(), job.routes.get(route_id));
+    let temperature_milli = match stage {
         Stage::Map => job.pipeline.map().temperature_milli,
         Stage::Merge => job.pipeline.merge().temperature_milli,
     };
     let rendered = if route.model.system_prompt { rendered } else { rendered.without_system() };
     Call {
         model: route.id.clone(),
+        cached_bytes: job.routes.cached_bytes(route_id, stage, &rendered.user),
         system: rendered.system,
         user: rendered.user,
         max_tokens,
         temperature_milli: temperature_milli.filter(|_| route.model.sampling),
-        ..Call::default()
+        attachments: Vec::new(),
+        options: job.routes.options(route_id, stage),
     }
+}
+
+/// The pipeline's ceiling for an answer of the stage.
+pub(super) fn max_tokens(job: &Job, stage: Stage) -> u32 {
+    match stage {
+        Stage::Map => job.pipeline.map().max_tokens,
+        Stage::Merge => job.pipeline.merge().max_tokens,
+    }
+}
+
+fn cost(job: &Job, model: &str, usage: Usage) -> Usd {
+    job.routes.find(model).map_or(Usd::ZERO, |route| job.routes.get(route).model.cost(usage))
 }
 
 fn count(route: &Route, rendered: &Rendered) -> u64 {

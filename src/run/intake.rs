@@ -52,7 +52,7 @@ impl Intake {
             match todo(&meta, state.as_ref(), &self.fingerprint, &self.job) {
                 Todo::Do { failures } => {
                     let outputs = state.map(|state| state.outputs).unwrap_or_default();
-                    sorted.documents.push(Origin { meta, failures, outputs });
+                    sorted.documents.push(Origin { meta, failures, outputs, archive: None });
                 }
                 Todo::Unchanged => sorted.unchanged += 1,
                 Todo::GivenUp { state, reason } => sorted.given_up.push((meta.key, state, reason)),
@@ -63,15 +63,16 @@ impl Intake {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Todo {
+pub(super) enum Todo {
     Do { failures: u32 },
     Unchanged,
     GivenUp { state: DocumentState, reason: String },
 }
 
-fn todo(meta: &ObjectMeta, state: Option<&DocumentRecord>, fingerprint: &str, job: &Job) -> Todo {
+/// What is to be done with a document that has this state.
+pub(super) fn todo(meta: &ObjectMeta, state: Option<&DocumentRecord>, fingerprint: &str, job: &Job) -> Todo {
     let Redo { retry_failed, .. } = job.redo;
-    let Some(state) = state.filter(|_| !job.redo.buys_anew(&meta.key)) else {
+    let Some(state) = state.filter(|_| !job.redo.buys_anew(&meta.key) && !job.redo.reopens(&meta.key)) else {
         return Todo::Do { failures: 0 };
     };
     // Without an entity tag nobody knows whether it is the same.

@@ -8,13 +8,14 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::archive::{hand_out, member_meta};
 use super::intake::{Intake, IntakeError};
-use super::prepare::{PrepareError, Prepared, prepare};
+use super::prepare::{ArchiveObject, PrepareError, Prepared, Ready, prepare, prepare_member};
 use super::with_causes;
-use crate::catalog::Quota;
+use crate::catalog::{Model, Quota};
 use crate::chunk::Size;
 use crate::dispatch::Source as QuotaSource;
-use crate::domain::{ObjectMeta, Stage, Usd};
+use crate::domain::{ObjectMeta, Usd};
 use crate::isolate::Workers;
 use crate::ledger::States;
 use crate::pipeline::Pipeline;
@@ -42,6 +43,8 @@ pub struct Job {
     pub redo: Redo,
     /// Who reads documents.
     pub workers: Workers,
+    /// Tried on documents that are encrypted.
+    pub passwords: Vec<String>,
     /// What time it is, in seconds since 1970: for the ledger's holder, which other machines look at.
     pub now: fn() -> u64,
 }
@@ -62,6 +65,12 @@ impl Redo {
     pub fn buys_anew(&self, key: &str) -> bool {
         self.fresh || self.forget.contains(key)
     }
+
+    /// Whether a member of this archive, or what is in it, is done anew.
+    pub fn reopens(&self, key: &str) -> bool {
+        let below = format!("{key}!/");
+        self.forget.range(below.clone()..).next().is_some_and(|forgotten| forgotten.starts_with(&below))
+    }
 }
 
 impl Job {
@@ -77,10 +86,9 @@ impl Job {
         format!("{}-{}", hash(results), hash(chances))
     }
 
-    /// The ids of the models that can not stream.
-    pub fn unstreamed(&self) -> BTreeSet<String> {
-        let routes = [Stage::Map, Stage::Merge].into_iter().flat_map(|stage| self.routes.of(stage));
-        routes.filter(|route| !route.model.streaming).map(|route| route.id.clone()).collect()
+    /// Every model that may be called, by the id it is called with.
+    pub fn models(&self) -> BTreeMap<String, Model> {
+        self.routes.all().iter().map(|route| (route.id.clone(), route.model.clone())).collect()
     }
 }
 
@@ -169,13 +177,52 @@ pub async fn plan(
         while let Some((meta, result)) = plans.next().await {
             match result {
                 Err(error) if error.is_fatal() => return Err(error.into()),
-                result => each(meta, result.map_err(|error| with_causes(&error))),
+                Ok(Ready::Document(prepared)) => each(meta, Ok(*prepared)),
+                Ok(Ready::Archive(archive)) => plan_archive(job, archive, &mut each).await?,
+                Err(error) => each(meta, Err(with_causes(&error))),
             }
         }
         if page.last {
             return Ok(passed);
         }
     }
+}
+
+async fn plan_archive(
+    job: &Arc<Job>,
+    archive: ArchiveObject,
+    each: &mut impl FnMut(ObjectMeta, Result<Prepared, String>),
+) -> Result<(), PlanFault> {
+    let (mut unpacked, work) = hand_out(archive.bytes, archive.options);
+    let members = async {
+        while let Some(member) = unpacked.recv().await {
+            let member = match member {
+                Ok(member) => member,
+                Err(error) => {
+                    each(archive.meta.clone(), Err(error.to_string()));
+                    continue;
+                }
+            };
+            let meta = member_meta(&archive.meta.key, &member);
+            if job.pipeline.source().excludes(&meta.key) {
+                continue;
+            }
+            let prepared = match member.bytes {
+                Ok(bytes) => prepare_member(job.clone(), meta.clone(), bytes).await,
+                Err(error) => Err(PrepareError::Read(error.into())),
+            };
+            match prepared {
+                Err(error) if error.is_fatal() => return Err(error.into()),
+                Ok(Ready::Document(prepared)) => each(meta, Ok(*prepared)),
+                // Archives within archives were opened on the way here.
+                Ok(Ready::Archive(_)) => {}
+                Err(error) => each(meta, Err(with_causes(&error))),
+            }
+        }
+        Ok(())
+    };
+    let (planned, ()) = tokio::join!(members, work);
+    planned
 }
 
 /// Why the source could not be planned to its end.

@@ -15,7 +15,7 @@ use super::{Ended, with_causes};
 use crate::dispatch::{Sending, Ticket};
 use crate::domain::{Event, Reply, Usd};
 use crate::ledger::{
-    Compacted, DocumentRecord, Intent, Ledger, LedgerError, Reader, Record, ReplyKey, Segment,
+    Compacted, DocumentRecord, Intent, Ledger, LedgerError, Reader, Record, ReplyKey, Segment, States,
 };
 
 /// Longest time that an answer waits for others to be committed with: a PUT costs as much as a small call's tokens.
@@ -150,6 +150,12 @@ impl Journal {
     /// Says that the run is alive, and finds out whether the ledger is still its own.
     pub fn beat(&mut self, now: u64) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
         self.ledger.beat(now)
+    }
+
+    /// The states of documents whose keys start with `prefix`, and what comes after them.
+    pub fn states(&self, prefix: &str) -> States {
+        // A state's own key is left out where a walk starts; no key is equal to the prefix of some.
+        self.ledger.states(Some(prefix))
     }
 
     pub fn is_lost(&self) -> bool {

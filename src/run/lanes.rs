@@ -8,19 +8,28 @@ use crate::catalog::Scope;
 use crate::dispatch::{Lane, LaneId, PoolId, PoolSettings, Settings, Source};
 use crate::domain::Stage;
 use crate::pipeline::CutAnswers;
-use crate::plan::Route;
+use crate::plan::{Route, RouteId};
 
 /// Everything the dispatcher has to know of `job`.
 pub(super) fn settings(job: &Job) -> Settings {
     let mut lanes = Lanes::default();
-    let [map, merge] = [Stage::Map, Stage::Merge]
-        .map(|stage| job.routes.of(stage).map(|route| lanes.lane(job, route)).collect::<Vec<LaneId>>());
+    for route in job.routes.all() {
+        lanes.lane(job, route);
+    }
+    let lane = |route: &RouteId| LaneId(usize::from(route.0));
+    let chain = |route, stage| job.routes.chain(route, stage).iter().map(lane).collect::<Vec<LaneId>>();
+    let chains = job.routes.ids().map(|route| [Stage::Map, Stage::Merge].map(|stage| chain(route, stage)));
+    let [map, merge] =
+        [(&job.routes.map, Stage::Map), (&job.routes.merge, Stage::Merge)].map(|(first, stage)| {
+            job.routes.find(&first.id).map(|route| chain(route, stage)).unwrap_or_default()
+        });
     let limits = job.pipeline.limits();
     Settings {
         pools: lanes.pools.into_iter().map(|(_, settings)| settings).collect(),
         lanes: lanes.lanes,
         map,
         merge,
+        chains: chains.collect(),
         in_flight_max: limits.max_in_flight as usize,
         attempts_max: limits.max_attempts,
         retries_max: limits.max_retries,
@@ -40,13 +49,10 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn lane(&mut self, job: &Job, route: &Route) -> LaneId {
-        if let Some(known) = self.lanes.iter().position(|lane| lane.route.id == route.id) {
-            return LaneId(known);
-        }
+    /// One for each route, in their order: a route's place is its lane's.
+    fn lane(&mut self, job: &Job, route: &Route) {
         let pool = self.pool(job, route);
         self.lanes.push(Lane { route: route.clone(), pool });
-        LaneId(self.lanes.len() - 1)
     }
 
     fn pool(&mut self, job: &Job, route: &Route) -> PoolId {

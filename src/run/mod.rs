@@ -4,6 +4,7 @@
 //! document is started only when the queue of calls runs dry, so what is started gets finished first and memory holds a
 //! few documents, however many there are.
 
+mod archive;
 mod calls;
 mod conductor;
 mod document;
@@ -12,15 +13,19 @@ mod job;
 mod journal;
 mod lanes;
 mod open;
+mod pictures;
 mod prepare;
+mod receipt;
 mod scroll;
+mod traits;
 mod write;
 
 pub use conductor::{Books, Observer, Summary, run};
 pub use intake::IntakeError;
 pub use job::{Ended, Job, PassedOver, PlanFault, Redo, plan};
 pub use open::{OpenError, Opened, open, open_sink, uses_s3};
-pub use prepare::{PrepareError, Prepared, STREAM_ABOVE_BYTES, prepare};
+pub use pictures::Picture;
+pub use prepare::{Explained, PrepareError, Prepared, STREAM_ABOVE_BYTES};
 pub use scroll::{Scroll, ScrollError};
 
 /// An error with its causes, in one line.

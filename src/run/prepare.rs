@@ -3,13 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Job;
+use super::pictures::{self, Picture};
 use super::scroll::{Scroll, ScrollError};
+use super::traits::tell;
+use crate::chunk::{self, StreamedChunk};
 use crate::cpu;
-use crate::domain::{Chunk, Event, ObjectMeta, Text};
-use crate::extract::{self, ExtractError, Limits, Options};
+use crate::domain::{CallId, Chunk, Event, ObjectMeta, Stage, Text};
+use crate::extract::{self, ExtractError, ImageLimit, Limits, Members, Options};
 use crate::isolate::ReadError;
-use crate::plan::{self, DocumentPlan, PlanError};
+use crate::pipeline::{self, Vision};
+use crate::plan::{self, ChunkFacts, Cut, DocumentPlan, Explanation, PlanError, TextTraits};
 use crate::store::{Object, Store, StoreError};
+use crate::tokens;
 
 /// Plain text of more bytes than this is usually read as a stream; below, holding it is cheaper than reading it twice.
 pub const STREAM_ABOVE_BYTES: u64 = 32 << 20;
@@ -25,9 +30,60 @@ pub struct Prepared {
     /// Without its body where that is read as a stream.
     pub text: Arc<Text>,
     pub text_bytes: u64,
+    /// In the order of the text.
+    pub pictures: Arc<[Picture]>,
     pub plan: Arc<DocumentPlan>,
     /// How to read the text once more, where it is too large to hold.
     pub scroll: Option<Scroll>,
+}
+
+/// Chunks in a row whose calls take the same route for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Explained {
+    pub first: CallId,
+    pub last: CallId,
+    /// Of the first of them.
+    pub tokens: u64,
+    #[serde(flatten)]
+    pub why: Explanation,
+}
+
+impl Prepared {
+    /// Why the calls of the map stage take the routes they take. Of a text that is read as a stream, language and kind are
+    /// not known any more.
+    pub fn explain(&self, job: &Job) -> Vec<Explained> {
+        let (routes, format) = (&job.routes, self.text.format);
+        let document = routes.for_document(&self.meta.key, format, !self.pictures.is_empty());
+        let mut explained: Vec<Explained> = Vec::new();
+        for chunk in &self.plan.chunks {
+            let text = match self.text.body.get(chunk.core.clone()).filter(|_| routes.reads_text()) {
+                Some(core) => tell(core, format),
+                None => TextTraits::default(),
+            };
+            let (id, tokens) = (CallId::new(0, chunk.index), chunk.tokens);
+            let why = routes.explain(&document.traits(Stage::Map, tokens, text));
+            match explained.last_mut().filter(|before| before.why == why) {
+                Some(before) => before.last = id,
+                None => explained.push(Explained { first: id, last: id, tokens, why }),
+            }
+        }
+        explained
+    }
+}
+
+/// What an object turned out to be.
+#[derive(Debug)]
+pub enum Ready {
+    Document(Box<Prepared>),
+    Archive(ArchiveObject),
+}
+
+/// An archive whose members are documents.
+#[derive(Debug)]
+pub struct ArchiveObject {
+    pub meta: ObjectMeta,
+    pub bytes: Vec<u8>,
+    pub options: Options,
 }
 
 /// Why a document could not be prepared.
@@ -41,6 +97,8 @@ pub enum PrepareError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Image(#[from] ImageLimit),
     #[error(transparent)]
     Scroll(#[from] ScrollError),
     #[error(
@@ -88,7 +146,7 @@ impl Prepared {
 }
 
 /// Fetches `listed` and plans it, unless its result could not be written anyway.
-pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Prepared, PrepareError> {
+pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Ready, PrepareError> {
     if listed.key.starts_with("_docmill/") {
         return Err(PrepareError::Reserved);
     }
@@ -100,40 +158,104 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Prepared, Prep
         let (key, size) = (listed.key, listed.size);
         return Err(StoreError::TooLarge { key, size, max_bytes }.into());
     }
-    let declared = job.pipeline.source().format_of(&listed.key);
-    let options = Options { declared, ..Options::default() };
+    let options = options(&job, &listed.key);
     let most = Limits::default().max_text_bytes;
     if listed.size > job.stream_above_bytes {
         if let Some(prepared) = prepare_stream(&job, &listed, &options).await? {
-            return Ok(prepared);
+            return Ok(prepared.into());
         }
         if listed.size > most {
             return Err(PrepareError::TooLargeToHold { size: listed.size, most });
         }
     }
-    let object = fetch(&*job.source, &listed, most).await?;
-    let Object { meta, body } = object;
-    let text = match job.workers.extract(body, &listed.key, &options).await {
+    let Object { meta, body } = fetch(&*job.source, &listed, most).await?;
+    let are_documents = job.pipeline.source().members == pipeline::Members::Documents;
+    if are_documents && options.declared.is_none() && Members::is_archive(&body) {
+        return Ok(Ready::Archive(ArchiveObject { meta, bytes: body, options }));
+    }
+    let result = plan_whole(&job, meta, body, &options).await;
+    match result {
         // What is small may unpack to something large.
-        Err(ReadError::Extract(error @ ExtractError::TooLarge { .. })) => {
+        Err(PrepareError::Read(ReadError::Extract(error @ ExtractError::TooLarge { .. }))) => {
             let prepared = prepare_stream(&job, &listed, &options).await?;
-            return prepared.ok_or(ReadError::Extract(error).into());
+            prepared.map(Ready::from).ok_or(ReadError::Extract(error).into())
         }
-        result => Arc::new(result?),
+        result => result.map(Ready::from),
+    }
+}
+
+/// Plans a member of an archive, unpacked.
+pub async fn prepare_member(job: Arc<Job>, meta: ObjectMeta, bytes: Vec<u8>) -> Result<Ready, PrepareError> {
+    let options = options(&job, &meta.key);
+    plan_whole(&job, meta, bytes, &options).await.map(Ready::from)
+}
+
+fn options(job: &Job, key: &str) -> Options {
+    let declared = job.pipeline.source().format_of(key);
+    Options { declared, passwords: job.passwords.clone(), ..Options::default() }
+}
+
+impl From<Prepared> for Ready {
+    fn from(prepared: Prepared) -> Self {
+        Ready::Document(Box::new(prepared))
+    }
+}
+
+async fn plan_whole(
+    job: &Arc<Job>,
+    meta: ObjectMeta,
+    body: Vec<u8>,
+    options: &Options,
+) -> Result<Prepared, PrepareError> {
+    let (text, pictures) = read(job, body, &meta.key, options).await?;
+    let (text, pictures): (Arc<Text>, Arc<[Picture]>) = (Arc::new(text), pictures.into());
+    let (read, shown, planned, key) = (text.clone(), pictures.clone(), job.clone(), meta.key.clone());
+    let work = move || {
+        let tell = |text: &str| tell(text, read.format);
+        let Job { pipeline, routes, size, .. } = &*planned;
+        if shown.is_empty() {
+            return DocumentPlan::of_text(pipeline, routes, size, &read, &key, false, &tell);
+        }
+        let chunks = chunk::chunks(&read.body, read.layout, size);
+        let chunks = pictures::spread(chunks, &read.body, &shown, size);
+        let facts = chunks.iter().map(|chunk| {
+            let core = &read.body[chunk.core.clone()];
+            ChunkFacts { hash: plan::hash(core), text: tell(core), second_tokens: None }
+        });
+        let (facts, tokens) = (facts.collect(), tokens::count(&read.body, size.encoding()));
+        let (path, format, text) = (key.as_str(), read.format, tell(&read.body));
+        let cut = Cut { chunks, facts, tokens, path, format, text, has_images: true };
+        DocumentPlan::of(pipeline, routes, size, cut)
     };
-    let read = text.clone();
-    let work = move || DocumentPlan::new(&job.pipeline, &job.routes, &job.size, &read);
     let plan = cpu::run(work).await??;
     let text_bytes = text.body.len() as u64;
-    Ok(Prepared { meta, text, text_bytes, plan: Arc::new(plan), scroll: None })
+    Ok(Prepared { meta, text, text_bytes, pictures, plan: Arc::new(plan), scroll: None })
+}
+
+/// The text, and the pictures that models are shown.
+async fn read(
+    job: &Job,
+    body: Vec<u8>,
+    key: &str,
+    options: &Options,
+) -> Result<(Text, Vec<Picture>), PrepareError> {
+    if job.pipeline.extract().vision == Vision::Off {
+        return Ok((job.workers.extract(body, key, options).await?, Vec::new()));
+    }
+    if let Some(document) = pictures::image_document(&body, key) {
+        return Ok(document?);
+    }
+    Ok(pictures::read(job, body, key, options).await?)
 }
 
 /// What is kept of a text that passes by.
 #[derive(Default)]
 struct Passed {
     chunks: Vec<Chunk>,
-    hashes: Vec<u64>,
+    facts: Vec<ChunkFacts>,
     tokens: u64,
+    /// Of the first chunk, which stands for the whole.
+    traits: Option<TextTraits>,
 }
 
 /// Plans an object as a stream, if it can be read as one.
@@ -150,21 +272,28 @@ async fn prepare_stream(
     let (format, layout) = (outlook.format, outlook.layout);
     let scroll = Scroll { meta: meta.clone(), outlook, options: options.clone(), size: job.size };
     let passed = Arc::new(Mutex::new(Passed::default()));
-    let (notes, encoding) = (passed.clone(), job.size.encoding());
-    let each = move |streamed: crate::chunk::StreamedChunk| {
+    let (notes, encoding, second) = (passed.clone(), job.size.encoding(), job.routes.second_encoding());
+    let reads_text = job.routes.reads_text();
+    let each = move |streamed: StreamedChunk| {
         let core = streamed.core();
-        let (hash, tokens) = (plan::hash(core), crate::tokens::count(core, encoding));
+        let text = if reads_text { tell(core, format) } else { TextTraits::default() };
+        let second_tokens = second.map(|encoding| tokens::count(&streamed.text, encoding));
+        let facts = ChunkFacts { hash: plan::hash(core), text, second_tokens };
+        let tokens = tokens::count(core, encoding);
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.hashes.push(hash);
+        notes.traits.get_or_insert(text);
+        notes.facts.push(facts);
         notes.tokens += tokens;
         notes.chunks.push(streamed.chunk);
         true
     };
     let findings = scroll.clone().read(job.source.clone(), each).await?;
-    let Passed { chunks, hashes, tokens } =
+    let Passed { chunks, facts, tokens, traits } =
         std::mem::take(&mut *passed.lock().unwrap_or_else(PoisonError::into_inner));
     let text_bytes = chunks.last().map_or(0, |chunk| chunk.core.end as u64);
-    let plan = DocumentPlan::of_chunks(&job.pipeline, &job.routes, &job.size, chunks, &hashes, tokens)?;
+    let (path, text) = (meta.key.as_str(), traits.unwrap_or_default());
+    let cut = Cut { chunks, facts, tokens, path, format, text, has_images: false };
+    let plan = DocumentPlan::of(&job.pipeline, &job.routes, &job.size, cut)?;
     let text = Text {
         body: String::new(),
         format,
@@ -176,7 +305,8 @@ async fn prepare_stream(
         warnings: findings.warnings,
     };
     let plan = Arc::new(plan);
-    Ok(Some(Prepared { meta, text: Arc::new(text), text_bytes, plan, scroll: Some(scroll) }))
+    let pictures = Arc::default();
+    Ok(Some(Prepared { meta, text: Arc::new(text), text_bytes, pictures, plan, scroll: Some(scroll) }))
 }
 
 /// Reads one version of the object, whole. If it changed since it was listed, the newer version is read.

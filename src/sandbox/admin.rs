@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /_sandbox/stats   counts as JSON, see `stats`
-//! POST /_sandbox/reset   counts, quotas and chance as if the sandbox had just been started; objects stay
+//! POST /_sandbox/reset   counts, quotas, chance and kept prompts as if the sandbox had just been started; objects stay
 //! ```
 //!
 //! Open to whoever reaches the port, like the port itself: it holds counts and hashes, no text.
@@ -10,8 +10,7 @@
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use s3s::Body;
 
-use super::stats::Stats;
-use super::weather::Weather;
+use super::server::Services;
 
 const PREFIX: &str = "/_sandbox/";
 
@@ -19,7 +18,8 @@ pub fn is_admin(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-pub fn answer<B>(request: &Request<B>, stats: &Stats, weather: &Weather) -> Response<Body> {
+pub fn answer<B>(request: &Request<B>, services: &Services) -> Response<Body> {
+    let Services { stats, weather, bedrock, .. } = services;
     let verb = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     match (request.method(), verb) {
         (&Method::GET, "stats") => {
@@ -31,6 +31,7 @@ pub fn answer<B>(request: &Request<B>, stats: &Stats, weather: &Weather) -> Resp
         (&Method::POST, "reset") => {
             weather.reset();
             stats.reset();
+            bedrock.reset();
             status(StatusCode::NO_CONTENT)
         }
         _ => status(StatusCode::NOT_FOUND),

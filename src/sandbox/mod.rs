@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::catalog::Date;
+
 use scenario::Scenario;
 use server::{Server, Services};
 
@@ -48,6 +50,9 @@ pub struct Options {
     pub seed: u64,
     /// Models that reason before they answer unless told otherwise do so, at the expense of their answer's tokens.
     pub reasoning: bool,
+    /// The day on which models are alive or dead; `None`: the day it is. On an early enough one all models answer, so
+    /// that the bodies of families that have ended can still be tried.
+    pub today: Option<Date>,
 }
 
 impl Default for Options {
@@ -63,6 +68,7 @@ impl Default for Options {
             speed: 1,
             seed: 0,
             reasoning: false,
+            today: None,
         }
     }
 }

@@ -129,7 +129,7 @@ async fn serve(socket: TcpStream, services: Arc<Services>, mut stopped: watch::R
 impl Services {
     async fn answer(&self, request: Request<Incoming>, cord: &Arc<Cord>) -> Response<Body> {
         if admin::is_admin(request.uri().path()) {
-            return admin::answer(&request, &self.stats, &self.weather);
+            return admin::answer(&request, self);
         }
         let outcome = if is_bedrock(&request) {
             self.bedrock.answer(request, cord).await

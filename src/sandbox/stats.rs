@@ -7,7 +7,8 @@
 //! ```text
 //! { "operations": [{ "operation": "ConverseStream", "model": "us.amazon.nova-lite-v1:0", "requests": 9, "answered": 5,
 //!                    "throttled": 2, "refused": 0, "abandoned": 1, "faults": { "cut-off": 1 },
-//!                    "input_tokens": 812, "output_tokens": 264 }],
+//!                    "input_tokens": 812, "output_tokens": 264,
+//!                    "cache_read_tokens": 0, "cache_write_5m_tokens": 0, "cache_write_1h_tokens": 0 }],
 //!   "storage": { "requests": 40, "faults": { "slow-down": 3 } },
 //!   "answers_paid": 7, "answers_delivered": 5, "answers_bought_twice": 1, "answers_delivered_twice": 0,
 //!   "bodies": { "0f3c5a7e9b1d2468": 2, ... },                       paid answers by request
@@ -24,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::bedrock::Usage;
 use super::weather::Weather;
 
 /// A request by what it asks: the model and the body, hashed. Converse and ConverseStream of the same are the same.
@@ -70,6 +72,9 @@ struct Counts {
     faults: BTreeMap<String, u64>,
     input_tokens: u64,
     output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_5m_tokens: u64,
+    cache_write_1h_tokens: u64,
 }
 
 #[derive(Debug, Default)]
@@ -107,20 +112,16 @@ impl Stats {
         });
     }
 
-    /// The model works on an answer of so many tokens.
-    pub fn paid(
-        &self,
-        operation: &'static str,
-        model: &str,
-        request: Fingerprint,
-        input_tokens: u64,
-        output_tokens: u64,
-    ) {
+    /// The model works on an answer that costs this.
+    pub fn paid(&self, operation: &'static str, model: &str, request: Fingerprint, usage: Usage) {
         self.with(|tally| {
             tally.answers.entry(request).or_default().paid += 1;
             let counts = tally.operations.entry((operation, model.to_owned())).or_default();
-            counts.input_tokens += input_tokens;
-            counts.output_tokens += output_tokens;
+            counts.input_tokens += usage.input;
+            counts.output_tokens += usage.output;
+            counts.cache_read_tokens += usage.cached.read;
+            counts.cache_write_5m_tokens += usage.cached.written_5m;
+            counts.cache_write_1h_tokens += usage.cached.written_1h;
         });
     }
 
@@ -179,6 +180,9 @@ impl Tally {
                     "answered": counts.answered, "throttled": counts.throttled, "refused": counts.refused,
                     "abandoned": counts.abandoned, "faults": counts.faults,
                     "input_tokens": counts.input_tokens, "output_tokens": counts.output_tokens,
+                    "cache_read_tokens": counts.cache_read_tokens,
+                    "cache_write_5m_tokens": counts.cache_write_5m_tokens,
+                    "cache_write_1h_tokens": counts.cache_write_1h_tokens,
                 })
             })
             .collect();

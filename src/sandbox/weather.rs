@@ -110,6 +110,11 @@ impl Weather {
         })
     }
 
+    /// The scenario's time: what goes by at the scenario's speed.
+    pub fn time_ms(&self) -> u64 {
+        self.with(|state| self.now_ms(state.started))
+    }
+
     /// What became of the pools, in the scenario's order, and the scenario's time.
     pub fn pools(&self) -> (u64, Vec<(String, PoolStatistics)>) {
         self.with(|state| {

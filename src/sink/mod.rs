@@ -139,6 +139,19 @@ pub struct CallRecord {
     pub model: String,
     pub stop_reason: Option<StopReason>,
     pub usage: Usage,
+    /// An answer before this one, of the model that the call went to first, was not good enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalated_from: Option<EscalatedRecord>,
+}
+
+/// An answer that was paid for and not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EscalatedRecord {
+    pub model: String,
+    pub stop_reason: StopReason,
+    pub usage: Usage,
+    /// What was wrong with it, as `route.escalate.on` has it.
+    pub fault: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

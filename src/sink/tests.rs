@@ -6,7 +6,12 @@ fn result(state: DocumentState) -> DocumentResult {
     let id = |level, index| CallId::new(level, index);
     let usage = Usage { input_tokens: 1200, output_tokens: 80, ..Usage::default() };
     let call = |stop_reason| {
-        Some(CallRecord { model: "us.amazon.nova-micro-v1:0".into(), stop_reason, usage: Usage::default() })
+        Some(CallRecord {
+            model: "us.amazon.nova-micro-v1:0".into(),
+            stop_reason,
+            usage: Usage::default(),
+            escalated_from: None,
+        })
     };
     let chunk = |index, bytes, context_bytes, stop| ChunkRecord {
         id: id(0, index),

@@ -27,9 +27,9 @@ struct Classes {
 }
 
 /// The places in `window` where pieces start: the first is 0, where one must be known to start, and what follows the last
-/// is not known. Nothing is said of the places from the first byte above 0x7f on.
+/// is not known. Nothing is said of the places from the first byte above 0x7f on. And those of them that follow a line end.
 #[inline(always)]
-pub(super) fn starts<const O200K: bool>(window: &[u8; WINDOW]) -> u64 {
+pub(super) fn starts<const O200K: bool>(window: &[u8; WINDOW]) -> (u64, u64) {
     let Classes { letters, upper, digits, spaces, newlines, tabs, apostrophes, slashes, wide } =
         Classes::of(window);
     let ascii = below(wide);
@@ -63,7 +63,8 @@ pub(super) fn starts<const O200K: bool>(window: &[u8; WINDOW]) -> u64 {
     if before_newline != 0 {
         last = last.min(start_of_run(blank | newlines & !absorbed, before_newline.trailing_zeros()));
     }
-    starts & u64::MAX >> (63 - last)
+    let starts = starts & u64::MAX >> (63 - last);
+    (starts, starts & newlines << 1)
 }
 
 /// All places below the lowest of `marks`.

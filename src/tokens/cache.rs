@@ -82,7 +82,13 @@ impl PieceCounter {
     /// Tokens of the pieces of a window whose end is known.
     #[inline(always)]
     pub fn count_window(&mut self, window: Window) -> u64 {
-        let (mut start, mut rest, mut total) = (0, window.starts & !1, 0);
+        self.count_starts(window, 0, window.starts & !1)
+    }
+
+    /// Tokens of the pieces of a window from the one at `start` on; those after it start at `rest`.
+    #[inline(always)]
+    pub fn count_starts(&mut self, window: Window, mut start: usize, mut rest: u64) -> u64 {
+        let mut total = 0;
         while rest != 0 {
             let end = rest.trailing_zeros() as usize;
             rest &= rest - 1;
@@ -107,6 +113,23 @@ impl PieceCounter {
             return self.count_long(piece);
         }
         self.count_short(first_16(piece), piece.len())
+    }
+
+    /// Tokens of a long piece. Calls `found` with places where a token of it ends, at least `every` bytes apart, and the number
+    /// of tokens before.
+    pub fn count_with_places(&mut self, piece: &[u8], every: usize, found: impl FnMut(usize, u64)) -> u64 {
+        bpe::count_with_places(self.vocabulary, &mut self.scratch, piece, every, found)
+    }
+
+    /// Tokens of part of a piece: the first, the last, and how many there are.
+    pub fn ends(&mut self, part: &[u8]) -> Option<(u32, u32, u64)> {
+        bpe::ends(self.vocabulary, &mut self.scratch, part)
+    }
+
+    /// Whether merging the bytes of both tokens together would give just these two. Where that holds for all neighbours, a
+    /// sequence of tokens is the one that merging gives.
+    pub fn stand_together(&self, left: u32, right: u32) -> bool {
+        self.vocabulary.stand_together(left, right)
     }
 
     /// Tokens of the piece that is the first `len` of `bytes`.

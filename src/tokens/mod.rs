@@ -11,6 +11,8 @@ pub(crate) mod split;
 mod trie;
 mod vocabulary;
 
+pub(crate) use self::cache::{PieceCounter, with_counter};
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +22,8 @@ pub use crate::domain::{Encoding, UnknownEncoding};
 const PARALLEL: usize = 1 << 20;
 
 /// Tokens of one piece of a text.
-pub(crate) fn count_piece(piece: &str, encoding: Encoding) -> u64 {
-    cache::with_counter(encoding, |counter| counter.count(piece.as_bytes()))
+pub(crate) fn count_piece(piece: &[u8], encoding: Encoding) -> u64 {
+    with_counter(encoding, |counter| counter.count(piece))
 }
 
 /// Tokens of `text`: the length of tiktoken's `encode_ordinary`, so names of special tokens count as plain text.

@@ -33,6 +33,8 @@ pub(crate) struct Window<'t> {
     /// Bit `n` for the piece that starts at byte `n`. Bit 0 is set, and at least one other. Where the last of them ends is
     /// not known.
     pub starts: u64,
+    /// Those of them at the start of a line.
+    pub lines: u64,
 }
 
 impl Window<'_> {
@@ -62,8 +64,8 @@ impl<'t, const O200K: bool> Split<'t, O200K> {
         if u64::from_le_bytes(*bytes.first_chunk::<8>()?) & HIGHS != 0 {
             return None; // Text of another script: not worth it.
         }
-        let starts = ascii::starts::<O200K>(bytes.first_chunk::<WINDOW>()?);
-        (starts != 1).then_some(Window { bytes, starts })
+        let (starts, lines) = ascii::starts::<O200K>(bytes.first_chunk::<WINDOW>()?);
+        (starts != 1).then_some(Window { bytes, starts, lines })
     }
 
     /// The piece that starts at `at`, which must be a character boundary before the end of the text.
@@ -344,6 +346,16 @@ pub(super) fn is_seam(text: &str, at: usize) -> bool {
     }
     let (class, _) = class_at(bytes, at - before.len_utf8());
     class & LETTER != 0 && after & (CASED | LETTER | END) == 0 && bytes[at] != b'\''
+}
+
+/// Pieces that end up to here end there whatever follows `text`, but for the last.
+pub(crate) fn settled(text: &str) -> usize {
+    let is_open = |char: char| {
+        let mut bytes = [0; 4];
+        char.encode_utf8(&mut bytes);
+        char == '\'' || class_at(&bytes, 0).0 & (LETTER | CASED | SPACE) != 0
+    };
+    text.trim_end_matches(is_open).len()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The tables of one encoding: its tokens, how each comes about by merging, and a trie to find them in a text.
 //!
-//! The build script took the tokens out of tiktoken-rs; the tables are made of them when an encoding is first used.
+//! The build script took the tokens out of tiktoken-rs and laid out the trie; the rest is unpacked when an encoding is first used.
 
 use std::sync::LazyLock;
 
@@ -9,10 +9,18 @@ pub(super) use super::trie::NO_TOKEN;
 use super::Encoding;
 use super::trie::Trie;
 
-static CL100K_BASE: LazyLock<Vocabulary> =
-    LazyLock::new(|| Vocabulary::new(include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base"))));
-static O200K_BASE: LazyLock<Vocabulary> =
-    LazyLock::new(|| Vocabulary::new(include_bytes!(concat!(env!("OUT_DIR"), "/o200k_base"))));
+static CL100K_BASE: LazyLock<Vocabulary> = LazyLock::new(|| {
+    Vocabulary::new(
+        include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base.trie")),
+        include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base.tokens")),
+    )
+});
+static O200K_BASE: LazyLock<Vocabulary> = LazyLock::new(|| {
+    Vocabulary::new(
+        include_bytes!(concat!(env!("OUT_DIR"), "/o200k_base.trie")),
+        include_bytes!(concat!(env!("OUT_DIR"), "/o200k_base.tokens")),
+    )
+});
 
 /// The tables of `encoding`, made at the first call.
 pub(super) fn vocabulary(encoding: Encoding) -> &'static Vocabulary {
@@ -22,62 +30,57 @@ pub(super) fn vocabulary(encoding: Encoding) -> &'static Vocabulary {
     }
 }
 
+/// Bits of a token's number.
+pub(super) const TOKEN_BITS: u32 = 18;
+
 /// Tokens are named by their rank: the lower, the earlier it is merged.
 pub(super) struct Vocabulary {
     trie: Trie,
-    tokens: Vec<Token>,
+    /// Bytes of each token.
+    lens: Vec<u8>,
+    /// The longest other token that each starts with.
+    shorter: Vec<u32>,
+    /// The two tokens whose merge makes each; itself twice where it is a single byte.
+    halves: Vec<(u32, u32)>,
     merges: Merges,
 }
 
-#[derive(Clone, Copy)]
-struct Token {
-    len: u32,
-    /// The longest other token that it starts with.
-    shorter: u32,
-    /// The two tokens whose merge makes it; itself twice where it is a single byte.
-    halves: (u32, u32),
-}
-
 impl Vocabulary {
-    /// `packed` as the build script wrote it.
-    fn new(packed: &[u8]) -> Vocabulary {
-        let packed = unpack(packed);
-        let mut tokens =
-            vec![Token { len: 0, shorter: NO_TOKEN, halves: (NO_TOKEN, NO_TOKEN) }; packed.len()];
+    /// Both as the build script wrote them.
+    fn new(trie: &'static [u8], packed: &[u8]) -> Vocabulary {
+        let packed = packed.as_chunks().0;
+        assert!(packed.len() < 1 << TOKEN_BITS, "tokens fit their bits");
         let mut merges = Merges::with_room_for(packed.len());
-        let mut sorted: Vec<(&[u8], u32)> = Vec::with_capacity(packed.len());
-        let mut prefixes: Vec<(&[u8], u32)> = Vec::new();
-        for Packed { bytes, rank, left, right } in packed {
-            while prefixes.last().is_some_and(|(prefix, _)| !bytes.starts_with(prefix)) {
-                prefixes.pop();
+        let (mut lens, mut shorter, mut halves) = (Vec::new(), Vec::new(), Vec::new());
+        for (token, [len, a, b, c, d, e, f, g, h, i]) in (0..).zip(packed) {
+            let [prefix, left, right] =
+                [[*a, *b, *c, 0], [*d, *e, *f, 0], [*g, *h, *i, 0]].map(u32::from_le_bytes);
+            if *len > 1 {
+                merges.insert(left, right, token);
             }
-            let shorter = prefixes.last().map_or(NO_TOKEN, |&(_, rank)| rank);
-            tokens[rank as usize] = Token { len: bytes.len() as u32, shorter, halves: (left, right) };
-            if bytes.len() > 1 {
-                merges.insert(left, right, rank);
-            }
-            prefixes.push((bytes, rank));
-            sorted.push((bytes, rank));
+            lens.push(*len);
+            shorter.push(if prefix == 0xff_ffff { NO_TOKEN } else { prefix });
+            halves.push((left, right));
         }
-        Vocabulary { trie: Trie::new(&sorted), tokens, merges }
+        Vocabulary { trie: Trie::new(trie), lens, shorter, halves, merges }
     }
 
-    /// The longest token that `bytes`, which must not be empty, starts with.
+    /// The longest token that `bytes`, which must not be empty, starts with, and its length.
     #[inline(always)]
-    pub fn longest(&self, bytes: &[u8]) -> u32 {
+    pub fn longest(&self, bytes: &[u8]) -> (u32, usize) {
         self.trie.longest(bytes)
     }
 
     /// Bytes of a token.
     #[inline]
     pub fn len(&self, token: u32) -> usize {
-        self.tokens[token as usize].len as usize
+        usize::from(self.lens[token as usize])
     }
 
     /// The longest other token that `token` starts with.
     #[inline]
     pub fn shorter(&self, token: u32) -> u32 {
-        self.tokens[token as usize].shorter
+        self.shorter[token as usize]
     }
 
     /// Whether merging the bytes of `left` and `right` together would give just these two: undoes the merges on both sides
@@ -90,20 +93,20 @@ impl Vocabulary {
             }
             if left > right {
                 limit = left;
-                left = self.tokens[left as usize].halves.1;
+                left = self.halves[left as usize].1;
                 if left == limit {
                     limit = right + 1;
-                    right = self.tokens[right as usize].halves.0;
+                    right = self.halves[right as usize].0;
                     if right + 1 == limit {
                         return true;
                     }
                 }
             } else {
                 limit = right + 1;
-                right = self.tokens[right as usize].halves.0;
+                right = self.halves[right as usize].0;
                 if right + 1 == limit {
                     limit = left;
-                    left = self.tokens[left as usize].halves.1;
+                    left = self.halves[left as usize].1;
                     if left == limit {
                         return true;
                     }
@@ -113,30 +116,13 @@ impl Vocabulary {
     }
 }
 
-struct Packed<'p> {
-    bytes: &'p [u8],
-    rank: u32,
-    left: u32,
-    right: u32,
-}
-
-/// In the order of the bytes.
-fn unpack(packed: &[u8]) -> Vec<Packed<'_>> {
-    let mut tokens = Vec::new();
-    let mut rest = packed;
-    while let Some((&[a, b, c, d, e, f, g, h, i, len], tail)) = rest.split_first_chunk::<10>() {
-        let (bytes, next) = tail.split_at(usize::from(len));
-        let [rank, left, right] = [[a, b, c, 0], [d, e, f, 0], [g, h, i, 0]].map(u32::from_le_bytes);
-        tokens.push(Packed { bytes, rank, left, right });
-        rest = next;
-    }
-    tokens
-}
-
 /// Which two tokens merge into which: an open hash table of single words.
 struct Merges {
     slots: Vec<u64>,
     shift: u32,
+    /// A bit for the hash of each pair that merges. Most pairs that are asked about do not, and this stays in the cache.
+    filter: Vec<u64>,
+    filter_shift: u32,
 }
 
 /// Bits of a rank; three of them make a word.
@@ -146,20 +132,30 @@ const FREE: u64 = u64::MAX;
 
 impl Merges {
     fn with_room_for(tokens: usize) -> Merges {
-        assert!(tokens < 1 << RANK_BITS, "ranks fit their bits");
         let bits = (tokens * 2).next_power_of_two().trailing_zeros();
-        Merges { slots: vec![FREE; 1 << bits], shift: 64 - bits }
+        let filter_bits = bits + 2;
+        Merges {
+            slots: vec![FREE; 1 << bits],
+            shift: 64 - bits,
+            filter: vec![0; 1 << (filter_bits - 6)],
+            filter_shift: 64 - filter_bits,
+        }
     }
 
     #[inline]
-    fn first_slot(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    fn hash(key: u64) -> u64 {
+        key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     #[inline]
     fn get(&self, left: u32, right: u32) -> Option<u32> {
         let key = u64::from(left) << RANK_BITS | u64::from(right);
-        let mut slot = self.first_slot(key);
+        let hash = Merges::hash(key);
+        let bit = hash >> self.filter_shift;
+        if self.filter[(bit / 64) as usize] >> (bit % 64) & 1 == 0 {
+            return None;
+        }
+        let mut slot = (hash >> self.shift) as usize;
         loop {
             let entry = self.slots[slot];
             if entry >> RANK_BITS == key {
@@ -174,7 +170,10 @@ impl Merges {
 
     fn insert(&mut self, left: u32, right: u32, merged: u32) {
         let key = u64::from(left) << RANK_BITS | u64::from(right);
-        let mut slot = self.first_slot(key);
+        let hash = Merges::hash(key);
+        let bit = hash >> self.filter_shift;
+        self.filter[(bit / 64) as usize] |= 1 << (bit % 64);
+        let mut slot = (hash >> self.shift) as usize;
         while self.slots[slot] != FREE {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
@@ -195,11 +194,11 @@ mod tests {
                 Encoding::O200kBase => tiktoken_rs::o200k_base_singleton(),
             };
             let bytes_of = |token: u32| engine.decode_bytes(&[token]).expect("a token of the encoding");
-            for token in 0..vocabulary.tokens.len() as u32 {
+            for token in 0..vocabulary.lens.len() as u32 {
                 let bytes = bytes_of(token);
-                assert_eq!(vocabulary.longest(&bytes), token);
+                assert_eq!(vocabulary.longest(&bytes), (token, bytes.len()));
                 assert_eq!(vocabulary.len(token), bytes.len());
-                let (left, right) = vocabulary.tokens[token as usize].halves;
+                let (left, right) = vocabulary.halves[token as usize];
                 if (left, right) != (token, token) {
                     assert!(left < token && right < token);
                     assert_eq!([bytes_of(left), bytes_of(right)].concat(), bytes);

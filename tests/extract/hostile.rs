@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read, Write};
 
 use docmill::domain::Format;
-use docmill::extract::{ExtractError, Limits, Options, extract, members, needs_isolation};
+use docmill::extract::{ExtractError, Limits, Member, Members, Options, extract, needs_isolation};
 use docmill::isolate::{ReadError, Workers};
 use flate2::{Compression, write::GzEncoder};
 use zip::write::SimpleFileOptions;
@@ -115,37 +115,78 @@ fn paths_of_an_archive_are_names_and_nothing_else() {
     let members: [(&str, &[u8]); 2] = [("../../etc/passwd", b"one"), ("/abs.txt", b"two")];
     let text = extract(archive(&members, CompressionMethod::Stored), "a.zip", None, &Limits::default());
     let text = text.expect("both are texts");
-    assert_eq!(
-        text.place_of(0..text.body.len()).as_deref(),
-        Some("member ../../etc/passwd to member /abs.txt")
-    );
+    assert_eq!(text.place_of(0..text.body.len()).as_deref(), Some("member etc/passwd to member abs.txt"));
+}
+
+fn all_members(bytes: Vec<u8>, options: &Options) -> Vec<Result<Member, ExtractError>> {
+    Members::open(bytes, options).expect("a sound archive").expect("an archive").collect()
+}
+
+fn paths(members: &[Result<Member, ExtractError>]) -> Vec<&str> {
+    members.iter().map(|member| member.as_ref().map_or("-", |member| member.path.as_str())).collect()
 }
 
 #[test]
 fn members_are_documents_of_their_own() {
     let delivery = std::fs::read(format!("{}/zip/delivery.zip", super::DOCS)).expect("a fixture");
-    let found = members(&delivery, &Options::default()).expect("a sound archive").expect("an archive");
-    let paths: Vec<&str> = found.iter().map(|member| member.path.as_str()).collect();
-    assert_eq!(paths, ["readme.txt", "tables/stock.csv", "notes/plan.md", "more/inner.zip!/inner.txt"]);
-    assert_eq!(found[3].bytes.as_deref(), Ok(b"A text in an archive in an archive.\n".as_slice()));
+    let found = all_members(delivery.clone(), &Options::default());
+    let wanted = ["readme.txt", "tables/stock.csv", "notes/plan.md", "more/inner.zip!/inner.txt"];
+    assert_eq!(paths(&found), wanted);
+    for member in found {
+        let member = member.expect("a sound archive");
+        let again = Members::find(delivery.clone(), &member.path, &Options::default());
+        assert_eq!(again, Ok(Some(member.clone())), "{}", member.path);
+        assert_eq!(member.bytes.map(|bytes| bytes.len() as u64), Ok(member.size_bytes));
+    }
+    let inner =
+        Members::find(delivery.clone(), wanted[3], &Options::default()).expect("sound").expect("it is there");
+    assert_eq!(inner.bytes.as_deref(), Ok(b"A text in an archive in an archive.\n".as_slice()));
+    assert_eq!(Members::find(delivery, "more/inner.zip!/none", &Options::default()), Ok(None));
     let workbook = std::fs::read(format!("{}/xlsx/invoices.xlsx", super::DOCS)).expect("a fixture");
-    assert_eq!(members(&workbook, &Options::default()), Ok(None));
+    assert!(Members::open(workbook, &Options::default()).expect("a sound file").is_none());
+}
+
+#[test]
+fn members_are_held_to_limits_one_by_one_and_in_all() {
     let bomb = archive(&[("a.txt", &vec![0; 64 << 20])], CompressionMethod::Deflated);
-    assert_eq!(members(&bomb, &Options::default()), Err(ExtractError::Expansion { max_expansion: 200 }));
+    let found = all_members(bomb, &Options::default());
+    assert_eq!(found, [Err(ExtractError::Expansion { max_expansion: 200 })]);
+    let limits = Limits { max_text_bytes: 1000, max_members: 3, ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
+    let large = vec![b'x'; 5000];
+    let found = all_members(
+        archive(
+            &[("large.txt", &large), ("a.txt", b"one"), ("b.txt", b"two"), ("c.txt", b"three")],
+            CompressionMethod::Deflated,
+        ),
+        &options,
+    );
+    assert_eq!(paths(&found), ["large.txt", "a.txt", "b.txt", "-"]);
+    let large = found[0].as_ref().expect("its fault is its own");
+    assert_eq!(large.bytes, Err(ExtractError::TooLarge { limit_bytes: 4000 }));
+    assert_eq!(found[3], Err(ExtractError::TooManyMembers { max_members: 3 }));
+    let mut inner = b"text".to_vec();
+    for _ in 0..8 {
+        inner = archive(&[("inner.zip", &inner)], CompressionMethod::Stored);
+    }
+    let found = all_members(inner, &Options::default());
+    assert_eq!(paths(&found), ["inner.zip!/inner.zip!/inner.zip!/inner.zip"]);
+    let deep = found[0].as_ref().expect("its fault is its own");
+    assert_eq!(deep.bytes, Err(ExtractError::TooDeep { max_depth: 4 }));
 }
 
 /// Numbers that look random and are the same every time (Knuth's MMIX generator).
-struct Seed(u64);
+pub struct Seed(pub u64);
 
 impl Seed {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit.max(1)
     }
 }
 
 /// Cuts, flips, holes and splices.
-fn mutant(bytes: &[u8], seed: &mut Seed) -> Vec<u8> {
+pub fn mutant(bytes: &[u8], seed: &mut Seed) -> Vec<u8> {
     let mut mutant = bytes.to_vec();
     match seed.below(4) {
         0 => mutant.truncate(seed.below(bytes.len())),

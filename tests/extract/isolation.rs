@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use docmill::extract::{ExtractError, Options};
+use docmill::extract::{ExtractError, ImageKind, Options, PageImage, image};
 use docmill::isolate::{Crash, ReadError, Settings, Workers};
 
 pub fn settings() -> Settings {
@@ -54,7 +54,7 @@ fn a_sheet_that_needs_all_memory_fails_alone() {
 fn child(folder: &tempfile::TempDir, rest: &str) -> Settings {
     use std::os::unix::fs::PermissionsExt;
     let program = folder.path().join("child");
-    std::fs::write(&program, format!("#!/bin/sh\nprintf docmill1\n{rest}\n")).expect("a temporary file");
+    std::fs::write(&program, format!("#!/bin/sh\nprintf docmill2\n{rest}\n")).expect("a temporary file");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("a temporary file");
     Settings { program: Some(program), workers: 1, ..settings() }
 }
@@ -92,6 +92,33 @@ fn a_program_that_is_no_worker_is_the_machines_fault() {
     let bytes = fixture("pdf/table-and-rotated-note.pdf");
     let result = runtime().block_on(workers.extract(bytes, "a.pdf", &Options::default()));
     assert!(result.as_ref().is_err_and(ReadError::is_fatal), "{result:?}");
+}
+
+#[test]
+fn a_page_is_drawn_within_its_limits() {
+    let runtime = runtime();
+    let draw = |settings: Settings, bytes: Vec<u8>, page: u32, max_px: u32, max_bytes: u64| {
+        let wanted = PageImage { page, max_px, max_bytes };
+        runtime.block_on(Workers::new(settings).page_image(bytes, wanted, &Options::default()))
+    };
+    let scan = super::unreadable("scanned.pdf");
+    let png = draw(settings(), scan.clone(), 2, 1000, 1 << 20).expect("a page");
+    let size = image(&png).expect("a PNG");
+    assert_eq!((size.kind, size.height_px, size.width_px), (ImageKind::Png, 1000, 707));
+    assert_eq!(png[25], 0, "in grey");
+    // The drawing is the same in this process, and smaller where it has to be.
+    let here = draw(Settings { workers: 0, ..settings() }, scan.clone(), 2, 1000, 1 << 20).expect("a page");
+    assert_eq!(here, png);
+    let most = png.len() as u64 / 2;
+    let small = draw(settings(), scan.clone(), 2, 1000, most).expect("a smaller page");
+    let small_px = image(&small).expect("a PNG").height_px;
+    assert!(small.len() as u64 <= most && small_px < 1000 && small_px > 400, "{small_px}");
+    for page in [0, 3] {
+        let error = draw(settings(), scan.clone(), page, 1000, 1 << 20).expect_err("there are two pages");
+        assert!(matches!(error, ReadError::Extract(ExtractError::NoPage { .. })), "{error:?}");
+    }
+    let locked = draw(settings(), super::unreadable("encrypted-rc4.pdf"), 1, 1000, 1 << 20);
+    assert!(matches!(locked, Err(ReadError::Extract(ExtractError::Encrypted { .. }))), "{locked:?}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCMILL = pathlib.Path(sys.argv[1]).resolve()
 KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox-secret"}
 MODEL = "us.amazon.nova-micro-v1:0"
+CLAUDE = "us.anthropic.claude-sonnet-4-6"
 MESSAGE = {"role": "user", "content": [{"text": (
     "The ship left the harbour on Monday with forty sailors. The captain kept a log of the weather. "
     "On Tuesday the ship met a storm and lost a mast. The sailors repaired the mast within a day. "
@@ -183,6 +184,47 @@ def a_foreign_reader_of_streams(url):
     check("without a scenario no quota is known", quotas["Quotas"] == [])
 
 
+def a_foreign_client_of_bodies(url):
+    bedrock = client("bedrock-runtime", url)
+    text = MESSAGE["content"][0]["text"]
+    said = bedrock.converse(modelId=CLAUDE, messages=[MESSAGE])["output"]["message"]["content"][0]["text"]
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 300, "messages": [{"role": "user", "content": text}]}
+    call = {"modelId": CLAUDE, "body": json.dumps(body)}
+    whole = bedrock.invoke_model(**call)
+    headers = whole["ResponseMetadata"]["HTTPHeaders"]
+    answer = json.loads(whole["body"].read())
+    check("InvokeModel says what Converse says", answer["content"] == [{"type": "text", "text": said}], answer)
+    billed = int(headers["x-amzn-bedrock-output-token-count"])
+    check("and its headers say what it cost", billed == answer["usage"]["output_tokens"] > 0)
+    chunks = [json.loads(event["chunk"]["bytes"]) for event in bedrock.invoke_model_with_response_stream(**call)["body"]]
+    pieces = [chunk["delta"]["text"] for chunk in chunks if chunk["type"] == "content_block_delta"]
+    check("its stream says the same", "".join(pieces) == said and len(pieces) > 2, chunks)
+    metrics = chunks[-1]["amazon-bedrock-invocationMetrics"]
+    check("and ends with the figures", metrics["outputTokenCount"] == billed, metrics)
+    odd = call | {"body": json.dumps(body | {"recordId": "x"})}
+    check("unknown members are refused", refusal(bedrock.invoke_model, **odd) == ("ValidationException", 400))
+    texts = {"texts": [text, text, "Soup."], "input_type": "search_document"}
+    embedded = bedrock.invoke_model(modelId="cohere.embed-english-v3", body=json.dumps(texts))
+    first, second, third = json.loads(embedded["body"].read())["embeddings"]
+    check("embeddings know a text again", first == second != third and len(first) == 1024)
+
+    kept = {"role": "user", "content": [{"text": text * 20}, {"cachePoint": {"type": "default"}}, {"text": text}]}
+    usages = [bedrock.converse(modelId=CLAUDE, messages=[kept])["usage"] for _ in range(2)]
+    written, read = usages[0]["cacheWriteInputTokens"], usages[1]["cacheReadInputTokens"]
+    check("what was written to the cache is read", written == read > 1024, usages)
+    tool = {"toolSpec": {"name": "log", "inputSchema": {"json": {"type": "object", "properties": {"days": {"type": "integer"}}}}}}
+    forced = {"tools": [tool], "toolChoice": {"tool": {"name": "log"}}}
+    called = bedrock.converse(modelId=CLAUDE, messages=[MESSAGE], toolConfig=forced)
+    use = called["output"]["message"]["content"][0]["toolUse"]
+    check("a tool is called", (called["stopReason"], use["name"], type(use["input"]["days"])) == ("tool_use", "log", int), use)
+
+    plane = client("bedrock", url)
+    models = {model["modelId"]: model for model in plane.list_foundation_models()["modelSummaries"]}
+    check("the control plane lists models", models["amazon.nova-micro-v1:0"]["modelLifecycle"]["status"] == "ACTIVE")
+    profile = plane.get_inference_profile(inferenceProfileIdentifier=MODEL)
+    check("and what a profile leads to", profile["models"][0]["modelArn"].endswith("/amazon.nova-micro-v1:0"), profile)
+
+
 WEATHER = """
 about = "every way in which a stream ends, one call after the other"
 [[pool]]
@@ -250,6 +292,7 @@ def main():
         try:
             a_foreign_client(sandbox_url)
             a_foreign_reader_of_streams(sandbox_url)
+            a_foreign_client_of_bodies(sandbox_url)
             in_bad_weather(folder)
             another_s3_server(sandbox_url, moto_url)
         finally:

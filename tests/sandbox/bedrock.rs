@@ -265,7 +265,7 @@ pub async fn ask(sandbox: &Sandbox, model: &str, body: &Value) -> Answer {
     ask_by(sandbox, "converse", model, body).await
 }
 
-async fn ask_by(sandbox: &Sandbox, verb: &str, model: &str, body: &Value) -> Answer {
+pub async fn ask_by(sandbox: &Sandbox, verb: &str, model: &str, body: &Value) -> Answer {
     let path = format!("/model/{}/{verb}", model.replace(':', "%3A"));
     let key = format!("Bearer {SECRET_KEY}");
     post(sandbox.addr(), &path, &[("authorization", &key)], body.to_string().as_bytes()).await

@@ -124,7 +124,24 @@ async fn no_bytes_bring_it_down() {
     client.create_bucket().bucket("docs").send().await.expect("a bucket");
     put(&client, "docs", "witness", "still here").await;
     let body = r#"{"messages":[{"role":"user","content":[{"text":"A text of a few words."}]}],"inferenceConfig":{"maxTokens":5}}"#;
+    let native = r##"{"anthropic_version":"bedrock-2023-05-31","max_tokens":50,"messages":[{"role":"user","content":[{"type":"text","text":"A text of a few words.","cache_control":{"type":"ephemeral"}}]}],"tools":[{"name":"t","input_schema":{"type":"object","properties":{"a":{"type":"array","items":{"$ref":"#"}}}}}],"tool_choice":{"type":"any"}}"##;
+    let shown = r##"{"messages":[{"role":"user","content":[{"text":"Look."},{"image":{"format":"jpeg","source":{"bytes":"/9j/4AAEYWL/wAARCAJYAyAD"}}},{"document":{"format":"pdf","name":"a","source":{"bytes":"JVBERi0xLjcgL1R5cGUgL1BhZ2Ug"}}}]}],"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"anyOf\":[{\"type\":\"string\"},{\"$ref\":\"#\"}]}"}}}}}"##;
+    let template = r#"{"prompt":"<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nA text.<|eot_id|><|start_header_id|>assistant<|end_header_id|>","max_gen_len":9}"#;
+    let texts =
+        r#"{"texts":["A text.","\u00fc"],"input_type":"clustering","embedding_types":["ubinary","int8"]}"#;
+    let call = |path: &str, body: &str| {
+        format!(
+            "POST /model/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
     let seeds = [
+        call("us.anthropic.claude-sonnet-4-6/invoke", native),
+        call("us.anthropic.claude-sonnet-4-6/invoke-with-response-stream", native),
+        call("us.anthropic.claude-sonnet-4-6/converse", shown),
+        call("us.meta.llama3-3-70b-instruct-v1%3A0/invoke", template),
+        call("cohere.embed-english-v3/invoke", texts),
+        "GET /inference-profiles?maxResults=3&nextToken=2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\n\r\n".to_owned(),
         format!("POST /model/amazon.nova-lite-v1%3A0/converse HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
         format!("POST /model/amazon.nova-lite-v1%3A0/converse-stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer sandbox-secret\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
         "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-amz-target: ServiceQuotasV20190624.ListServiceQuotas\r\ncontent-length: 25\r\n\r\n{\"ServiceCode\":\"bedrock\"}".to_owned(),
@@ -143,7 +160,7 @@ async fn no_bytes_bring_it_down() {
     let mut random = Random(0x5eed);
     for _ in 0..10 {
         let mut batch = JoinSet::new();
-        for seed in seeds.iter().cycle().take(64) {
+        for seed in seeds.iter().cycle().take(84) {
             let bytes = random.mutate(seed.as_bytes());
             let answer = send(sandbox.addr(), bytes.clone());
             batch.spawn(async move {

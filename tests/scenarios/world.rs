@@ -399,6 +399,8 @@ fn push(rehearsal: &Rehearsal, client: &mut Client, ticket: Ticket, job: Job) {
     let need = Need {
         // A token is at least a byte; English has about four.
         prompt_bytes: job.input_tokens * 4,
+        cached_bytes: 0,
+        first: None,
         counted_tokens: job.input_tokens * rehearsal.counted_percent / 100,
         max_tokens: rehearsal.max_tokens,
         is_escalated: false,
@@ -433,6 +435,7 @@ fn new_client(scenario: &Scenario, rehearsal: &Rehearsal, lanes: &[Lane], client
         pools: pool_settings(scenario, rehearsal),
         lanes,
         merge: if merge.is_empty() { map.clone() } else { merge },
+        chains: Vec::new(),
         map,
         in_flight_max: rehearsal.in_flight_max,
         attempts_max: rehearsal.attempts_max,

@@ -40,6 +40,11 @@ pub fn signed_service(authorization: &str) -> Option<&str> {
     Signature::parse(authorization).map(|signature| signature.service)
 }
 
+/// The region that an Authorization header is signed for.
+pub fn signed_region(authorization: &str) -> Option<&str> {
+    Signature::parse(authorization).map(|signature| signature.region)
+}
+
 struct Signature<'a> {
     access_key: &'a str,
     date: &'a str,

@@ -114,6 +114,48 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A whole number in a range, refused in the words of the native bodies' schemas.
+    pub fn integer_within(&self, least: i64, most: i64) -> Result<i64, Refusal> {
+        let number = self.value.as_i64().ok_or_else(|| self.mistyped("Integer"))?;
+        match number {
+            number if number < least => {
+                Err(self.malformed(&format!("{number} is not greater or equal to {least}")))
+            }
+            number if number > most => {
+                Err(self.malformed(&format!("{number} is not less or equal to {most}")))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// A number in a range, refused in the same words.
+    pub fn number_within(&self, least: f64, most: f64) -> Result<f64, Refusal> {
+        let number = self.value.as_f64().ok_or_else(|| self.mistyped("Number"))?;
+        match number {
+            number if number < least => {
+                Err(self.malformed(&format!("{number} is not greater or equal to {least}")))
+            }
+            number if number > most => {
+                Err(self.malformed(&format!("{number} is not less or equal to {most}")))
+            }
+            number => Ok(number),
+        }
+    }
+
+    pub fn boolean(&self) -> Result<bool, Refusal> {
+        self.value.as_bool().ok_or_else(|| self.mistyped("Boolean"))
+    }
+
+    /// The value itself, for what is passed on unread.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// The refusal of a value that the schema of a native body does not allow.
+    pub fn malformed(&self, what: &str) -> Refusal {
+        malformed(format!("{}: {what}", self.path))
+    }
+
     /// The refusal of a value that breaks a rule of its shape.
     pub fn invalid(&self, constraint: &str) -> Refusal {
         let value = match self.value {
@@ -152,7 +194,7 @@ impl<'a> Members<'a> {
         self.get(name).ok_or_else(|| malformed(format!("{}: required key [{name}] not found", self.path)))
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+    pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.map.keys().map(String::as_str)
     }
 }

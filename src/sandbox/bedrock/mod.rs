@@ -1,23 +1,39 @@
 //! The sandbox's Bedrock Runtime: one file per operation, the checks they share beside them. Strict on purpose: a
 //! request that the service would refuse is refused here, with the service's status, error type and message.
 
+mod abilities;
+mod account;
+mod answer;
 mod auth;
+mod blocks;
+mod cache;
 mod conversation;
+mod control;
 mod converse;
 mod count_tokens;
+mod embed;
 mod event_stream;
+mod exhibit;
+mod extras;
+mod guard;
 mod input;
+mod invoke;
 mod models;
+mod names;
+mod native;
 mod play;
 mod prompt;
 mod purchase;
+mod question;
 mod quotas;
 mod refusal;
 mod reply;
+mod schema;
+mod speech;
+mod spoil;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -33,11 +49,14 @@ use super::line::Cord;
 use super::scenario;
 use super::server::Outcome;
 use super::stats::{Ended, Fingerprint, Stats};
-use super::weather::{Fate, Weather};
-use converse::{Answer, Manner, Question};
-use purchase::{Label, Purchase};
+use super::weather::Weather;
+use account::{Account, Met};
+use models::Limits;
+use purchase::Label;
 use refusal::{Kind, Refusal};
+use reply::Shape;
 
+pub use answer::Usage;
 pub use auth::signed_service;
 pub use quotas::is_quotas;
 
@@ -50,9 +69,7 @@ const BODY_DRAIN_BYTES: usize = 200_000_000;
 #[derive(Debug)]
 pub struct Bedrock {
     keys: auth::Keys,
-    weather: Arc<Weather>,
-    stats: Arc<Stats>,
-    reasoning: bool,
+    account: Arc<Account>,
 }
 
 /// An operation on a model.
@@ -60,6 +77,8 @@ pub struct Bedrock {
 enum Verb {
     Converse,
     ConverseStream,
+    Invoke,
+    InvokeStream,
     CountTokens,
 }
 
@@ -68,6 +87,8 @@ impl Verb {
         match verb {
             "converse" => Some(Verb::Converse),
             "converse-stream" => Some(Verb::ConverseStream),
+            "invoke" => Some(Verb::Invoke),
+            "invoke-with-response-stream" => Some(Verb::InvokeStream),
             "count-tokens" => Some(Verb::CountTokens),
             _ => None,
         }
@@ -77,24 +98,27 @@ impl Verb {
         match self {
             Verb::Converse => "Converse",
             Verb::ConverseStream => "ConverseStream",
+            Verb::Invoke => "InvokeModel",
+            Verb::InvokeStream => "InvokeModelWithResponseStream",
             Verb::CountTokens => "CountTokens",
         }
     }
-}
 
-/// What the weather lets a question come to.
-enum Met {
-    Answer(Answer, Box<Purchase>),
-    Refusal(scenario::Refusal, Duration),
-    Hang,
-    Reset,
+    fn is_stream(self) -> bool {
+        matches!(self, Verb::ConverseStream | Verb::InvokeStream)
+    }
 }
 
 impl Bedrock {
     pub fn new(options: &Options, weather: Arc<Weather>, stats: Arc<Stats>) -> Bedrock {
         let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
         let keys = auth::Keys { access_key, secret_key };
-        Bedrock { keys, weather, stats, reasoning: options.reasoning }
+        Bedrock { keys, account: Arc::new(Account::new(options, weather, stats)) }
+    }
+
+    /// Forgets what it kept of prompts.
+    pub fn reset(&self) {
+        self.account.cache.reset();
     }
 
     /// Answers any request; refusals are answers too.
@@ -105,7 +129,7 @@ impl Bedrock {
             Err(refusal) => return Outcome::Answer(refusal.response().map(Body::from)),
         };
         if is_quotas(&head.headers) {
-            let response = quotas::answer(&self.keys, &head, &body, self.weather.scenario());
+            let response = quotas::answer(&self.keys, &head, &body, self.account.weather.scenario());
             return Outcome::Answer(response.map(Body::from));
         }
         match self.call(&head, body, cord).await {
@@ -116,6 +140,9 @@ impl Bedrock {
 
     async fn call(&self, head: &Parts, body: Bytes, cord: &Arc<Cord>) -> Result<Outcome, Refusal> {
         self.keys.check(head, &body, auth::BEDROCK)?;
+        if let Some(answer) = control::answer(head, &self.account.models) {
+            return Ok(Outcome::Answer(response(StatusCode::OK, &answer?).map(Body::from)));
+        }
         let (model_id, verb) = model_call(head.uri.path())
             .and_then(|(id, verb)| {
                 Some((percent_decode_str(id).decode_utf8().ok()?.into_owned(), Verb::parse(verb)?))
@@ -132,48 +159,65 @@ impl Bedrock {
                 "The requested method is not allowed for this operation.",
             ));
         }
-        if verb != Verb::CountTokens {
-            return self.converse(&model_id, verb, body, cord).await;
+        match verb {
+            Verb::CountTokens => self.count(&model_id, body).await,
+            Verb::Converse | Verb::ConverseStream => {
+                let limits = self.account.models.callable(&model_id)?;
+                self.answered(&model_id, limits, verb, invoke::Heading::default(), body, cord).await
+            }
+            Verb::Invoke | Verb::InvokeStream => {
+                let limits = self.account.models.invocable(&model_id)?;
+                if !limits.can.invoke {
+                    return Err(native::unsupported());
+                }
+                let heading = invoke::Heading::read(&head.headers);
+                self.answered(&model_id, limits, verb, heading, body, cord).await
+            }
         }
-        let model = models::countable(&model_id)?;
-        self.stats.request(verb.operation(), &model_id);
+    }
+
+    async fn count(&self, model_id: &str, body: Bytes) -> Result<Outcome, Refusal> {
+        let (model, stats) = (self.account.models.countable(model_id)?, &self.account.stats);
+        let operation = Verb::CountTokens.operation();
+        stats.request(operation, model_id);
         let count = crate::cpu::run(move || count_tokens::answer(&model, &body)).await?;
-        let ended = if count.is_ok() { Ended::Answered } else { Ended::Refused };
-        self.stats.ended(verb.operation(), &model_id, ended);
+        stats.ended(operation, model_id, if count.is_ok() { Ended::Answered } else { Ended::Refused });
         Ok(Outcome::Answer(response(StatusCode::OK, &count?).map(Body::from)))
     }
 
-    async fn converse(
+    async fn answered(
         &self,
         model_id: &str,
+        limits: Limits,
         verb: Verb,
+        heading: invoke::Heading,
         body: Bytes,
         cord: &Arc<Cord>,
     ) -> Result<Outcome, Refusal> {
-        let limits = models::callable(model_id)?;
-        let manner = Manner { is_stream: verb == Verb::ConverseStream, reasoning: self.reasoning };
-        if manner.is_stream && !limits.streaming {
+        if verb.is_stream() && (!limits.streaming || limits.embeds) {
             return Err(Refusal::validation("The model is unsupported for streaming."));
         }
-        let operation = verb.operation();
-        self.stats.request(operation, model_id);
-        let (weather, stats) = (Arc::clone(&self.weather), Arc::clone(&self.stats));
-        let model: Arc<str> = model_id.into();
+        let (operation, stats) = (verb.operation(), &self.account.stats);
+        stats.request(operation, model_id);
+        let shape = match verb {
+            Verb::Invoke | Verb::InvokeStream => {
+                Shape::Native { family: limits.family, model: limits.base_id.clone() }
+            }
+            _ => Shape::Converse,
+        };
+        let (account, model) = (Arc::clone(&self.account), Arc::<str>::from(model_id));
         let met = crate::cpu::run(move || {
-            let question = Question::read(&limits, manner, &body)?;
             let request = Fingerprint::of(&model, &body);
             let label = Label { operation, model, request };
-            Ok(meet(question, &weather, stats, label))
+            account.receive(&limits, verb, &heading, &body, label)
         });
-        let met = met.await?.inspect_err(|_: &Refusal| {
-            self.stats.ended(operation, model_id, Ended::Refused);
-        })?;
-        let ended = |ended| self.stats.ended(operation, model_id, ended);
+        let met = met.await?.inspect_err(|_: &Refusal| stats.ended(operation, model_id, Ended::Refused))?;
+        let ended = |ended| stats.ended(operation, model_id, ended);
         Ok(match met {
-            Met::Answer(answer, purchase) if manner.is_stream => {
-                Outcome::Answer(reply::streamed(&answer, *purchase, cord).await)
+            Met::Said(said, purchase) if verb.is_stream() => {
+                Outcome::Answer(reply::streamed(&said, &shape, *purchase, cord).await)
             }
-            Met::Answer(answer, purchase) => Outcome::Answer(reply::whole(&answer, *purchase, cord).await),
+            Met::Said(said, purchase) => Outcome::Answer(reply::whole(&said, &shape, *purchase, cord).await),
             Met::Refusal(refusal, wait) => {
                 ended(match (refusal.status, refusal.error_type.as_str()) {
                     (429, "ThrottlingException") => Ended::Throttled,
@@ -194,24 +238,6 @@ impl Bedrock {
                 Outcome::Reset
             }
         })
-    }
-}
-
-/// Lets a question meet the weather and, if it is let in, answers it. CPU work.
-fn meet(question: Question, weather: &Arc<Weather>, stats: Arc<Stats>, label: Label) -> Met {
-    let (input_tokens, max_tokens) = (question.input_tokens, question.max_tokens());
-    match weather.receive(&label.model, input_tokens, max_tokens, label.request.number()) {
-        Fate::Serve(visit) => {
-            let mut answer = question.answer();
-            if let Some(fault) = visit.fault() {
-                answer.spoil(fault);
-            }
-            let purchase = Purchase::new(visit, stats, label, &answer);
-            Met::Answer(answer, Box::new(purchase))
-        }
-        Fate::Refuse(refusal, wait) => Met::Refusal(refusal, wait),
-        Fate::Hang => Met::Hang,
-        Fate::Reset => Met::Reset,
     }
 }
 

@@ -158,8 +158,7 @@ mod tests {
     use super::super::super::stats::{Fingerprint, Stats};
     use super::super::super::weather::{Fate, Weather};
     use super::super::super::{Latency, Options};
-    use super::super::converse::{Manner, Question};
-    use super::super::models;
+    use super::super::answer::Usage;
     use super::super::purchase::Label;
     use super::*;
 
@@ -167,14 +166,11 @@ mod tests {
     fn purchase(per_output_token: Duration, stats: &Arc<Stats>) -> Purchase {
         let latency = Latency { fixed: Duration::ZERO, per_output_token };
         let weather = Arc::new(Weather::new(&Options { latency, ..Options::default() }));
-        let limits = models::callable("amazon.nova-lite-v1:0").expect("a model");
-        let manner = Manner { is_stream: true, reasoning: false };
-        let body = br#"{"messages":[{"role":"user","content":[{"text":"Some words. Some more."}]}]}"#;
-        let question = Question::read(&limits, manner, &Bytes::from_static(body)).expect("a question");
         let Fate::Serve(visit) = weather.receive("m", 1, 1, 1) else { panic!("the weather is fair") };
-        let request = Fingerprint::of("m", body);
+        let request = Fingerprint::of("m", b"a body");
         let label = Label { operation: "ConverseStream", model: "m".into(), request };
-        Purchase::new(visit, Arc::clone(stats), label, &question.answer())
+        let usage = Usage { input: 10, output: 6, ..Usage::default() };
+        Purchase::new(visit, Arc::clone(stats), label, usage)
     }
 
     #[tokio::test]

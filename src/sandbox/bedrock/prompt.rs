@@ -9,6 +9,11 @@ const ORIENTATION: [&str; 2] = ["context", "header"];
 /// The text to summarise: what lies in the outermost blocks of the name that holds most text, or everything when there
 /// are no blocks.
 pub fn document(prompt: &str) -> String {
+    fenced(prompt).unwrap_or_else(|| prompt.to_owned())
+}
+
+/// What lies in the blocks; `None` without blocks.
+pub fn fenced(prompt: &str) -> Option<String> {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for (tag, content) in blocks(prompt) {
         let name =
@@ -23,10 +28,8 @@ pub fn document(prompt: &str) -> String {
     }
     let size = |contents: &[&str]| contents.iter().map(|content| content.trim().len()).sum::<usize>();
     // Of equals the first, hence the reversal.
-    match groups.iter().rev().max_by_key(|(_, contents)| size(contents)) {
-        Some((_, contents)) => contents.join("\n\n"),
-        None => prompt.to_owned(),
-    }
+    let largest = groups.iter().rev().max_by_key(|(_, contents)| size(contents));
+    largest.map(|(_, contents)| contents.join("\n\n"))
 }
 
 /// How long an answer the prompt asks for, in tokens: of `at most N words` the last one counts, for it stands after the

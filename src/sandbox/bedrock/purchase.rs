@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::scenario::StreamFault;
 use super::super::stats::{Ended, Fingerprint, Stats};
 use super::super::weather::Visit;
-use super::converse::Answer;
+use super::answer::Usage;
 
 /// Which call it is, for the books.
 #[derive(Clone, Debug)]
@@ -25,11 +25,10 @@ pub struct Purchase {
 }
 
 impl Purchase {
-    /// The model has begun with this answer.
-    pub fn new(mut visit: Visit, stats: Arc<Stats>, label: Label, answer: &Answer) -> Purchase {
-        visit.set_output_tokens(answer.output_tokens);
-        let (input_tokens, output_tokens) = (answer.input_tokens, answer.output_tokens);
-        stats.paid(label.operation, &label.model, label.request, input_tokens, output_tokens);
+    /// The model has begun with an answer that will cost this.
+    pub fn new(mut visit: Visit, stats: Arc<Stats>, label: Label, usage: Usage) -> Purchase {
+        visit.set_output_tokens(usage.output);
+        stats.paid(label.operation, &label.model, label.request, usage);
         Purchase { visit, stats, label, is_over: false }
     }
 
@@ -81,5 +80,9 @@ fn name(fault: &StreamFault) -> &'static str {
         StreamFault::ContentFiltered => "content-filtered",
         StreamFault::GuardrailIntervened => "guardrail-intervened",
         StreamFault::Refusal => "refusal",
+        StreamFault::MalformedJson => "malformed-json",
+        StreamFault::OffSchema => "off-schema",
+        StreamFault::WrongLanguage => "wrong-language",
+        StreamFault::Invented => "invented",
     }
 }

@@ -1,21 +1,20 @@
-//! An answer as the events of ConverseStream (API reference: ConverseStreamOutput), and what can go wrong with them.
+//! A speech in frames, and what can go wrong with them.
 
-use serde_json::{Value, json};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 
 use super::super::scenario::StreamFault;
-use super::converse::Answer;
 use super::event_stream::{Checksum, encode};
 use super::play::{Ending, Script};
-use super::purchase::Purchase;
+use super::speech::{Line, Speech};
 
-/// What one delta says, at least: a few words, as the service sends them.
-const DELTA_BYTES: usize = 24;
 /// Every payload has a member `p` of varying length that no documentation has: it hides the lengths of tokens from whoever
 /// watches the line. Clients' logs show it (golem_llm_bedrock), and a reader has to pass over it.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const GARBAGE: &[u8] =
     b"\0\0\x01\x2c\xff\xff not an event stream \x00\x07\xfd\x83\x96 {\"contentBlockDelta\":";
-/// Exceptions that the operation's model has; everything else is an unmodelled error to a client.
+/// Exceptions that the operations' models have; everything else is an unmodelled error to a client.
 const EXCEPTIONS: [&str; 5] = [
     "internalServerException",
     "modelStreamErrorException",
@@ -23,28 +22,39 @@ const EXCEPTIONS: [&str; 5] = [
     "throttlingException",
     "validationException",
 ];
+/// One that only InvokeModelWithResponseStream has.
+const TIMEOUT: &str = "modelTimeoutException";
 
-/// The script of a stream.
-pub fn script(answer: &Answer, purchase: &Purchase) -> Script {
-    let mut events = Events::new(answer);
-    events.event("messageStart", json!({ "role": "assistant" }));
-    let reasoning_blocks = events.reasoning(answer);
-    let fault = purchase.fault();
-    if events.text(answer.text(), reasoning_blocks, fault) {
+/// How the events of an operation are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrap {
+    /// ConverseStream: an event of its own type.
+    Events,
+    /// InvokeModelWithResponseStream: a `chunk` with the JSON in base64.
+    Chunks,
+}
+
+/// The script of a stream whose answer has so many tokens.
+pub fn script(speech: Speech, wrap: Wrap, tokens: u64, fault: Option<&StreamFault>) -> Script {
+    let mut events = Events::new(&speech, wrap, tokens);
+    events.all(speech.before);
+    if events.said(speech.said, fault) {
         return events.script;
     }
+    events.all(speech.after);
     if fault == Some(&StreamFault::NoMessageStop) {
         return events.script;
     }
-    events.event("messageStop", json!({ "stopReason": answer.stop() }));
+    events.all(speech.stop);
     if fault != Some(&StreamFault::NoUsage) {
-        events.event("metadata", answer.accounts(purchase.visit().latency()));
+        events.all(speech.accounts);
     }
     events.script
 }
 
 struct Events {
     script: Script,
+    wrap: Wrap,
     tokens: u64,
     /// What was said so far and will be, in bytes: time goes by in proportion.
     said_bytes: usize,
@@ -52,18 +62,23 @@ struct Events {
 }
 
 impl Events {
-    fn new(answer: &Answer) -> Events {
-        let all_bytes = answer.reasoning().0.len() + answer.text().len();
+    fn new(speech: &Speech, wrap: Wrap, tokens: u64) -> Events {
+        let all_bytes = speech.before.iter().chain(&speech.said).map(|line| line.said_bytes).sum();
         // A delta of 24 bytes makes an event of about 170.
         let script = Script { bytes: Vec::with_capacity(1_024 + 8 * all_bytes), ..Script::default() };
-        Events { script, tokens: answer.output_tokens, said_bytes: 0, all_bytes }
+        Events { script, wrap, tokens, said_bytes: 0, all_bytes }
     }
 
-    fn event(&mut self, name: &str, payload: Value) {
-        self.send(name, payload, Checksum::Right);
+    fn all(&mut self, lines: Vec<Line>) {
+        lines.into_iter().for_each(|line| self.send(line, Checksum::Right));
     }
 
-    fn send(&mut self, name: &str, mut payload: Value, checksum: Checksum) {
+    fn send(&mut self, line: Line, checksum: Checksum) {
+        self.said_bytes += line.said_bytes;
+        let (name, mut payload) = match self.wrap {
+            Wrap::Events => (line.event, line.payload),
+            Wrap::Chunks => ("chunk", json!({ "bytes": BASE64.encode(line.payload.to_string()) })),
+        };
         payload["p"] = json!(PADDING[..1 + 13 * self.script.marks.len() % PADDING.len()]);
         let headers =
             [(":event-type", name), (":content-type", "application/json"), (":message-type", "event")];
@@ -75,46 +90,18 @@ impl Events {
         self.script.marks.push((self.script.bytes.len(), tokens));
     }
 
-    /// The block of reasoning, if there is one; returns how many blocks that makes.
-    fn reasoning(&mut self, answer: &Answer) -> usize {
-        let (text, signature) = answer.reasoning();
-        if text.is_empty() {
-            return 0;
-        }
-        for piece in pieces(text) {
-            self.said_bytes += piece.len();
-            self.delta(0, json!({ "reasoningContent": { "text": piece } }), Checksum::Right);
-        }
-        self.delta(0, json!({ "reasoningContent": { "signature": signature } }), Checksum::Right);
-        self.event("contentBlockStop", json!({ "contentBlockIndex": 0 }));
-        1
-    }
-
-    /// The block of text. True: a fault has ended the stream in it.
-    fn text(&mut self, text: &str, block: usize, fault: Option<&StreamFault>) -> bool {
-        let pieces = pieces(text);
-        let middle = pieces.len() / 2;
-        for (at, piece) in pieces.iter().enumerate() {
+    /// The text. True: a fault has ended the stream in it.
+    fn said(&mut self, lines: Vec<Line>, fault: Option<&StreamFault>) -> bool {
+        let (middle, is_silent) = (lines.len() / 2, lines.is_empty());
+        for (at, line) in lines.into_iter().enumerate() {
             let is_wrong = at == middle && fault == Some(&StreamFault::WrongCrc);
-            self.said_bytes += piece.len();
-            let checksum = if is_wrong { Checksum::Wrong } else { Checksum::Right };
-            self.delta(block, json!({ "text": piece }), checksum);
+            self.send(line, if is_wrong { Checksum::Wrong } else { Checksum::Right });
             if at == middle && self.breaks(fault) {
                 return true;
             }
         }
         // An answer without a word has no middle.
-        if pieces.is_empty() && self.breaks(fault) {
-            return true;
-        }
-        if !pieces.is_empty() {
-            self.event("contentBlockStop", json!({ "contentBlockIndex": block }));
-        }
-        false
-    }
-
-    fn delta(&mut self, block: usize, delta: Value, checksum: Checksum) {
-        self.send("contentBlockDelta", json!({ "contentBlockIndex": block, "delta": delta }), checksum);
+        is_silent && self.breaks(fault)
     }
 
     /// Ends the stream here if that is what the fault does.
@@ -122,7 +109,7 @@ impl Events {
         match fault {
             Some(StreamFault::CutOff) => {
                 // Within an event.
-                self.script.bytes.truncate(self.script.bytes.len() - 9);
+                self.script.bytes.truncate(self.script.bytes.len().saturating_sub(9));
                 self.script.ending = Ending::HangUp;
             }
             Some(StreamFault::Stall) => self.script.ending = Ending::Silence,
@@ -139,7 +126,7 @@ impl Events {
 
     /// An exception frame, or an error frame for a type that no client knows.
     fn exception(&mut self, error_type: &str, message: &str) {
-        if EXCEPTIONS.contains(&error_type) {
+        if EXCEPTIONS.contains(&error_type) || (error_type == TIMEOUT && self.wrap == Wrap::Chunks) {
             let payload = json!({ "message": message }).to_string();
             let headers = [
                 (":exception-type", error_type),
@@ -156,38 +143,5 @@ impl Events {
             ];
             encode(&headers, b"", Checksum::Right, &mut self.script.bytes);
         }
-    }
-}
-
-/// A text in pieces of a few words.
-fn pieces(text: &str) -> Vec<&str> {
-    let mut pieces = Vec::with_capacity(text.len() / DELTA_BYTES + 1);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let least = rest.ceil_char_boundary(DELTA_BYTES.min(rest.len()));
-        // Words that never end are cut all the same.
-        let most = rest.floor_char_boundary((4 * DELTA_BYTES).min(rest.len())).max(least);
-        let end = rest[least..most].find(char::is_whitespace).map_or(most, |at| least + at);
-        let (piece, after) = rest.split_at(end);
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pieces;
-
-    #[test]
-    fn pieces_make_up_the_text() {
-        for text in
-            ["", "x", "A few words that are said one after the other, in order.", &"港は九日間".repeat(40)]
-        {
-            let pieces = pieces(text);
-            assert_eq!(pieces.concat(), text);
-            assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= 96));
-        }
-        assert!(pieces(&"word ".repeat(100)).len() > 10);
     }
 }

@@ -69,6 +69,11 @@ pub enum FaultKind {
     ContentFiltered,
     GuardrailIntervened,
     Refusal,
+    // Answers that look like answers, for the checks of a client.
+    MalformedJson,
+    OffSchema,
+    WrongLanguage,
+    Invented,
 }
 
 /// A fault of the object store.
@@ -163,6 +168,10 @@ impl Fault {
             FaultKind::ContentFiltered => StreamFault::ContentFiltered,
             FaultKind::GuardrailIntervened => StreamFault::GuardrailIntervened,
             FaultKind::Refusal => StreamFault::Refusal,
+            FaultKind::MalformedJson => StreamFault::MalformedJson,
+            FaultKind::OffSchema => StreamFault::OffSchema,
+            FaultKind::WrongLanguage => StreamFault::WrongLanguage,
+            FaultKind::Invented => StreamFault::Invented,
             _ => StreamFault::CutOff,
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::catalog::Date;
+
 use super::{Fault, StorageFault};
 
 /// Everything a scenario file says about the service. What a test makes of it (who calls, how often, what must come
@@ -21,8 +23,51 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     #[serde(default, rename = "storage_fault")]
     pub storage_faults: Vec<StorageFault>,
+    #[serde(default, rename = "guardrail")]
+    pub guardrails: Vec<Guardrail>,
+    /// What ARNs of the account's own lead to: application inference profiles, prompt routers, provisioned throughput.
+    #[serde(default, rename = "alias")]
+    pub aliases: Vec<Alias>,
+    /// Where the lives of models go otherwise than the catalogue says.
+    #[serde(default, rename = "lifecycle")]
+    pub lifecycles: Vec<Lifecycle>,
     #[serde(default)]
     pub rehearsal: toml::Table,
+}
+
+/// A guardrail of the account: it blocks what has a phrase in it, in prompts and in answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guardrail {
+    /// As requests name it; an ARN that ends in it names it as well.
+    pub id: String,
+    /// Looked for without regard to case.
+    pub phrase: String,
+    /// What is said instead.
+    #[serde(default = "blocked")]
+    pub message: String,
+}
+
+fn blocked() -> String {
+    "Sorry, the model cannot answer this question.".to_owned()
+}
+
+/// The days of a model, written `2026-11-20`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifecycle {
+    /// The id of the model itself, not of a profile.
+    pub model: String,
+    pub legacy: Option<Date>,
+    pub end_of_life: Option<Date>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    pub arn: String,
+    /// The id of a model or of an inference profile.
+    pub model: String,
 }
 
 /// One quota: models that draw on it, how much there is, how it comes back.
@@ -138,6 +183,8 @@ pub enum ScenarioError {
     SameName(String),
     #[error("pool `{0}`: an output token weighs at least 1 (burndown)")]
     Weightless(String),
+    #[error("guardrail `{0}`: an empty phrase is in everything")]
+    Phraseless(String),
 }
 
 impl Scenario {
@@ -160,6 +207,9 @@ impl Scenario {
             if fault.calls.is_some_and(|[first, last]| first == 0 || last < first) {
                 return Err(ScenarioError::Calls { number: at + 1 });
             }
+        }
+        if let Some(guardrail) = self.guardrails.iter().find(|guardrail| guardrail.phrase.is_empty()) {
+            return Err(ScenarioError::Phraseless(guardrail.id.clone()));
         }
         for (at, pool) in self.pools.iter().enumerate() {
             if !pool.changes.is_sorted_by_key(|change| change.at_s) {

@@ -15,7 +15,9 @@ mod service;
 mod tests;
 
 pub use fault::{Fault, FaultKind, Selection, StorageFault, StorageFaultKind};
-pub use file::{Change, Latency, LatencyChange, Pool, Rival, Scenario, ScenarioError, Window};
+pub use file::{
+    Alias, Change, Guardrail, Latency, LatencyChange, Lifecycle, Pool, Rival, Scenario, ScenarioError, Window,
+};
 pub use service::{Arrival, PoolStatistics, Service};
 
 /// What the service does with a request that has arrived.
@@ -97,6 +99,14 @@ pub enum StreamFault {
     GuardrailIntervened,
     /// Stop reason `refusal`, as Claude's native interface names it.
     Refusal,
+    /// JSON that does not parse: prose before it and its end missing.
+    MalformedJson,
+    /// JSON that parses and breaks its schema: a member is missing, another has a wrong type, a third is unknown.
+    OffSchema,
+    /// A normal answer in a language that is not the document's.
+    WrongLanguage,
+    /// A normal answer with a name and a number that are not in the document.
+    Invented,
 }
 
 impl StreamFault {
@@ -116,7 +126,11 @@ impl StreamFault {
             | StreamFault::MaxTokens
             | StreamFault::ContentFiltered
             | StreamFault::GuardrailIntervened
-            | StreamFault::Refusal => false,
+            | StreamFault::Refusal
+            | StreamFault::MalformedJson
+            | StreamFault::OffSchema
+            | StreamFault::WrongLanguage
+            | StreamFault::Invented => false,
         }
     }
 }

@@ -134,6 +134,8 @@ fn a_file_that_is_no_scenario_says_why() {
         ("about=''\n[[fault]]\nkind='reset'\ncalls=[3,2]", "first, last"),
         ("about=''\n[[pool]]\nname='p'\n[[pool]]\nname='p'", "named `p`"),
         ("about=''\n[[pool]]\nname='p'\nburndown=0", "at least 1"),
+        ("about=''\n[[guardrail]]\nid='g'\nphrase=''", "empty phrase"),
+        ("about=''\n[[lifecycle]]\nmodel='m'\nlegacy='soon'", "TOML"),
         ("about=''\n[[pool]]\nname='p'\nchange=[{at_s=2},{at_s=1}]", "order"),
     ] {
         let error = Scenario::parse(text).unwrap_err().to_string();

@@ -46,6 +46,11 @@ pub fn summarise(text: &str, max_tokens: usize) -> String {
     join(chosen.into_iter().map(|index| &candidates[index]))
 }
 
+/// The sentences of `text`, in its order.
+pub fn sentences(text: &str) -> Vec<String> {
+    sentences::split(text).into_iter().map(|sentence| sentence.text).collect()
+}
+
 /// At most `RANKED_MAX` sentences, spread evenly over the document: the best of each stretch.
 fn thin_out(all: Vec<Sentence>) -> Vec<Sentence> {
     if all.len() <= RANKED_MAX {
