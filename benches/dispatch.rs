@@ -141,6 +141,7 @@ impl Run {
             prompt_bytes: 32_000,
             cached_bytes: 0,
             first: None,
+            is_alone: false,
             counted_tokens: 8_000,
             max_tokens: 1_500,
             is_escalated: false,

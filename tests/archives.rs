@@ -109,3 +109,14 @@ async fn an_archive_can_be_one_document() {
     assert_eq!(counts(&summary), [1, 0, 0, 0, 1]);
     assert_eq!(world.result("in/all.zip").await["source"]["format"], json!("zip"));
 }
+
+#[tokio::test]
+async fn members_that_were_left_out_are_done_when_they_are_no_longer() {
+    let mut world = World::new(&[]).await;
+    let members: [(&str, &[u8]); 2] = [("a.txt", b"The first text."), ("b.log", b"10:00:00 started")];
+    let summary = run(&mut world, zip(&members), &["source.exclude=*.log"]).await;
+    assert_eq!((counts(&summary), summary.totals.excluded), ([1, 0, 0, 0, 1], 1));
+    let summary = world.run(&[], |_, _| answer("A log.")).await;
+    assert_eq!(counts(&summary), [1, 0, 0, 1, 1]);
+    assert_eq!(world.result("in/all.zip!/b.log").await["output"], json!("A log."));
+}

@@ -484,3 +484,37 @@ async fn started_documents_are_finished_before_new_ones_start() {
         assert!(open <= 5 + 3, "{open} documents are open");
     }
 }
+
+#[tokio::test]
+async fn an_answer_without_text_is_asked_of_the_better_model() {
+    let mut world = World::new(&[("a.txt", text(3))]).await;
+    let sets = ["route.escalate={to=\"us.amazon.nova-lite-v1:0\",on=[\"empty\"]}"];
+    let summary =
+        world.run(&sets, |call, _| answer(if call.model.contains("micro") { " " } else { "Better." })).await;
+    assert_eq!((summary.ended, summary.totals.done), (Ended::Complete, 1), "{}", world.reason("a.txt"));
+    let result = world.result("a.txt").await;
+    let call = &result["chunks"][0]["call"];
+    assert_eq!((&result["output"], &call["escalated_from"]["fault"]), (&json!("Better."), &json!("empty")));
+}
+
+#[tokio::test]
+async fn a_call_is_escalated_to_a_model_that_was_not_asked_before() {
+    let mut world = World::new(&[("a.txt", text(3))]).await;
+    let sets = [
+        "route.fallback=us.amazon.nova-pro-v1:0",
+        "route.escalate={to=\"us.amazon.nova-lite-v1:0\",on=[\"refused\"]}",
+    ];
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    world
+        .run(&sets, move |call, _| {
+            seen.lock().unwrap().push(call.model.clone());
+            stopped("", StopReason::ContentFiltered)
+        })
+        .await;
+    let asked = asked.lock().unwrap().clone();
+    let mut distinct = asked.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((asked.len(), distinct.len()), (3, 3), "{asked:?}");
+}

@@ -196,6 +196,8 @@ fn the_bill_is_below_the_bound_of_the_plan_and_near_it_once_the_pipeline_has_run
     }
     let [likely, ceiling, billed] = planned_and_billed(&world);
     assert!(billed <= ceiling, "{billed} of at most {ceiling}");
+    let plan = docmill_with(&world, &["plan", SUMMARISE], &["--json"]).expect(0);
+    assert_eq!(plan.events().pop().unwrap()["from_history"], json!(true));
     let error = (likely - billed).abs() / billed;
     assert!(error <= 0.05, "planned {likely}, billed {billed}: {:.1} %", error * 100.0);
 }

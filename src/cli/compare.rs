@@ -99,7 +99,10 @@ async fn one(
     let exit = match &summary.ended {
         Ended::Complete if summary.totals.failed + summary.totals.partial > 0 => Exit::SomeFailed,
         Ended::Complete => Exit::Success,
-        Ended::Budget { .. } | Ended::Deadline => Exit::Stopped,
+        Ended::Budget { .. } | Ended::Deadline => {
+            say(&format!("{model}: stopped: {}", summary.ended));
+            Exit::Stopped
+        }
         Ended::Interrupted => Exit::Interrupted,
         Ended::Fenced(reason) | Ended::Refused(reason) => {
             say(&format!("{model}: {reason}"));

@@ -140,7 +140,13 @@ fn read_text(path: &Path, exit: &mut Exit) -> Option<Text> {
         extract(bytes, &name, None, &Limits::default()).map_err(|error| anyhow!(error))
     });
     match result {
-        Ok(text) => Some(text),
+        Ok(text) => {
+            for gap in &text.gaps {
+                *exit = Exit::SomeFailed;
+                say(&format!("{}: not read: {}: {}", path.display(), gap.place, gap.reason));
+            }
+            Some(text)
+        }
         Err(error) => {
             *exit = Exit::SomeFailed;
             say(&format!("{}: {error:#}", path.display()));

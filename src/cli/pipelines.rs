@@ -126,7 +126,7 @@ fn overrides_of(flags: &Overrides) -> Result<Vec<Override>, Fault> {
     Ok(overrides)
 }
 
-fn today() -> Date {
+pub(super) fn today() -> Date {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Date::from_unix_seconds(since_1970.as_secs() as i64)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::{Output, Plan};
 use super::run::runtime;
 use super::session::{Session, ledger_fault, open, store_fault};
-use super::{Exit, Fault, say};
+use super::{Exit, Fault, pipelines, say};
 use crate::catalog::Catalog;
 use crate::domain::{ObjectMeta, Planned, Totals};
 use crate::ledger;
@@ -42,10 +42,10 @@ pub fn plan(command: &Plan, output: &Output) -> Result<Exit, Fault> {
         let passed = passed.map_err(|error| {
             Fault::new(Exit::Refused, anyhow::Error::new(error).context("can not read the source"))
         })?;
+        let history = history(&*job.sink, &job.pipeline.fingerprint()).await;
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
         }
-        let history = history(&*job.sink, &job.pipeline.fingerprint()).await;
         let view = sums.view(&job, passed, listed, &history)?;
         let mut out = io::stdout();
         if output.json {
@@ -184,7 +184,8 @@ impl Sums {
         };
         let loads = route_loads(routes, &estimate, quota);
         let duration = duration(&loads, pipeline.limits().max_in_flight);
-        let models = Catalog::builtin().models().filter(|model| model.on_demand);
+        let (catalog, today) = (Catalog::builtin(), pipelines::today());
+        let models = catalog.models().filter(|model| catalog.find(&model.id, today).is_ok());
         Ok(PlanView {
             // What was learned since is not in the events.
             planned: match &sample {
@@ -197,6 +198,7 @@ impl Sums {
                 },
             },
             from_history: !history.is_empty(),
+            max_cost: pipeline.limits().max_cost,
             loads: estimate.loads.iter().map(|load| load.row(routes)).collect(),
             caching: caching(routes, &estimate),
             advice: advice(pipeline, routes, &estimate, documents, models, Some(&duration)),

@@ -251,7 +251,8 @@ impl Dispatcher {
         match (need.first, ticket.call().stage()) {
             (Some(first), _) => {
                 let chain = self.settings.chains.get(first.0).map(|chains| &chains[stage_index(ticket)]);
-                chain.map_or(&[], Vec::as_slice)
+                let chain = chain.map_or(&[][..], Vec::as_slice);
+                if need.is_alone { &chain[..chain.len().min(1)] } else { chain }
             }
             (None, Stage::Map) => &self.settings.map,
             (None, Stage::Merge) => &self.settings.merge,

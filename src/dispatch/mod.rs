@@ -144,6 +144,8 @@ pub struct Need {
     pub counted_tokens: u64,
     /// `None`: the first lane of its stage.
     pub first: Option<LaneId>,
+    /// Nobody takes over from the first: the others have been asked before.
+    pub is_alone: bool,
     /// The pipeline's ceiling.
     pub max_tokens: u32,
     /// An earlier run has bought the cut answer already.

@@ -53,6 +53,7 @@ const NEED: Need = Need {
     cached_bytes: 0,
     counted_tokens: 800,
     first: None,
+    is_alone: false,
     max_tokens: 500,
     is_escalated: false,
 };

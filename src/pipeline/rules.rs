@@ -157,6 +157,21 @@ impl Converter<'_> {
         }
     }
 
+    /// What a condition lists. Nothing would hold for every call, which nobody means who writes a condition.
+    fn some_of<'v>(
+        &mut self,
+        value: &'v Spanned<DeValue<'_>>,
+        wanted: &str,
+    ) -> Option<Vec<(&'v str, Place)>> {
+        let listed = self.one_or_more(value, wanted)?;
+        if listed.is_empty() && self.faults.is_empty() {
+            let place = self.inside(value.span());
+            let message = "the condition lists nothing".to_owned();
+            self.fault(Code::BadValue, &place, message, "leave it out if it is to hold for every call");
+        }
+        Some(listed)
+    }
+
     fn token_range(&mut self, value: &Spanned<DeValue<'_>>, at: &Place) -> Option<TokenRange> {
         const WANTED: &str = "a table such as { min = 1000, max = 6000 }";
         let Some(table) = value.get_ref().as_table() else {
@@ -188,7 +203,7 @@ impl Converter<'_> {
     }
 
     fn languages(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<&'static str> {
-        let typed = self.one_or_more(value, "a language code such as \"de\", or an array of them");
+        let typed = self.some_of(value, "a language code such as \"de\", or an array of them");
         let mut codes = Vec::new();
         for (text, place) in typed.unwrap_or_default() {
             match languages::code(text) {
@@ -208,7 +223,7 @@ impl Converter<'_> {
     }
 
     fn scripts(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<&'static str> {
-        let typed = self.one_or_more(value, "the name of a script such as \"cyrillic\", or an array of them");
+        let typed = self.some_of(value, "the name of a script such as \"cyrillic\", or an array of them");
         let mut scripts = Vec::new();
         for (text, place) in typed.unwrap_or_default() {
             match languages::script_codes(text) {
@@ -220,7 +235,7 @@ impl Converter<'_> {
     }
 
     fn rule_formats(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<crate::domain::Format> {
-        let typed = self.one_or_more(value, "the name of a format such as \"pdf\", or an array of them");
+        let typed = self.some_of(value, "the name of a format such as \"pdf\", or an array of them");
         let mut formats = Vec::new();
         for (text, place) in typed.unwrap_or_default() {
             match format_named(text) {
@@ -233,7 +248,7 @@ impl Converter<'_> {
 
     fn paths(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<super::settings::Pattern> {
         let typed =
-            self.one_or_more(value, "a pattern such as \"*.py\", or an array of them").unwrap_or_default();
+            self.some_of(value, "a pattern such as \"*.py\", or an array of them").unwrap_or_default();
         typed.into_iter().filter_map(|(text, place)| self.pattern(text, &place)).collect()
     }
 

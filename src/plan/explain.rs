@@ -42,7 +42,7 @@ pub struct PassedOver {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Weighed {
     pub model: String,
-    /// Of the longest call that it can meet, in US dollars.
+    /// Of the longest call that it can meet, likely, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Usd>,
     /// Why it is not used at all.
@@ -124,7 +124,7 @@ impl fmt::Display for Explanation {
         for Weighed { model, cost, dropped } in &self.candidates {
             match (dropped, cost) {
                 (Some(reason), _) => write!(f, "\n  {model}: left out, {reason}")?,
-                (None, Some(cost)) => write!(f, "\n  {model}: at most ${cost:.6} a call")?,
+                (None, Some(cost)) => write!(f, "\n  {model}: about ${cost:.6} for the longest call")?,
                 (None, None) => write!(f, "\n  {model}")?,
             }
         }

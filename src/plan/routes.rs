@@ -268,6 +268,12 @@ impl<'a> Chooser<'a> {
             pipeline.route().fallback.iter().map(|candidate| self.id(candidate)).collect();
         let escalation = pipeline.route().escalate.as_ref();
         let escalation = escalation.map(|escalation| (self.id(&escalation.to), escalation.on.clone()));
+        if pipeline.route().guardrail.is_some() {
+            self.warnings.push(
+                "a guardrail is billed by itself, by units of text; plans, budgets and reports do not count that"
+                    .to_owned(),
+            );
+        }
         let options =
             self.all.iter().map(|route| [Stage::Map, Stage::Merge].map(|s| options(pipeline, route, s)));
         let options = options.collect();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::count;
-use crate::domain::Planned;
+use crate::domain::{Planned, Usd};
 use crate::plan::{Advice, Caching, DurationRange, Estimate, Extrapolation, LoadRow};
 
 /// Everything that there is to say about what a run would do.
@@ -25,6 +25,8 @@ pub struct PlanView {
     pub advice: Vec<Advice>,
     /// Earlier runs of the pipeline have said how long its answers are.
     pub from_history: bool,
+    /// `limits.max_cost_usd`.
+    pub max_cost: Option<Usd>,
     pub map_model: String,
     pub merge_model: String,
     pub passed: Passed,
@@ -45,7 +47,9 @@ impl PlanView {
         let sample = self.sample.as_ref().map(|sample| {
             json!({
                 "documents": sample.sampled, "listed_documents": sample.listed.documents,
-                "listed_bytes": sample.listed.bytes, "error_percent": (sample.error_percent() * 10.0).round() / 10.0,
+                "listed_bytes": sample.listed.bytes,
+                // One document says nothing about the others.
+                "error_percent": (sample.sampled > 1).then(|| (sample.error_percent() * 10.0).round() / 10.0),
                 "expected_low": sample.expected_low, "expected_high": sample.expected_high,
             })
         });
@@ -106,7 +110,19 @@ pub fn plan_table(view: &PlanView) -> String {
     );
     if let Some(sample) = sample {
         let (low, high, error) = (sample.expected_low, sample.expected_high, sample.error_percent());
-        row("", format!("${low:.6} to ${high:.6} in 19 of 20 samples: +-{error:.1} %"));
+        match sample.sampled {
+            0 | 1 => row("", "how far that is off can not be told from one document".to_owned()),
+            _ => row("", format!("${low:.6} to ${high:.6} in 19 of 20 samples: +-{error:.1} %")),
+        }
+        row("", "the sum at most is worked out as well, and no bound".to_owned());
+    }
+    if let Some(cap) = view.max_cost.filter(|cap| *cap < estimate.expected) {
+        row(
+            "",
+            format!(
+                "likely more than limits.max_cost_usd, ${cap:.6}: the run would stop there and could go on later"
+            ),
+        );
     }
     if view.from_history {
         row("", "from the tokens of the last runs with this pipeline".to_owned());

@@ -208,24 +208,31 @@ impl Loop<'_> {
         let Some(archive) = self.archives.remove(&number) else { return };
         let Archive { mut origin, members, excluded, not_done, fault, .. } = archive;
         origin.archive = None;
-        let ended = |state, reason| (state, Some(reason));
-        let (state, reason) = match fault {
-            Some(fault) => ended(DocumentState::Failed, fault),
-            None if members == 0 && excluded > 0 => {
-                ended(DocumentState::Skipped, "every member of the archive is excluded".to_owned())
-            }
-            None if members == 0 => ended(DocumentState::Failed, "the archive holds no documents".to_owned()),
-            None if not_done > 0 => (DocumentState::Partial, None),
-            None => (DocumentState::Done, None),
-        };
-        let Some(reason) = reason else {
-            let key = origin.meta.key.clone();
+        let key = origin.meta.key.clone();
+        if fault.is_none() && excluded > 0 {
+            // What is left out today may be asked for tomorrow: the archive keeps no state, and is opened again.
+            return self.emit(match members {
+                0 => {
+                    let reason = Some("every member of the archive is excluded".to_owned());
+                    let (state, outputs, cost) = (DocumentState::Skipped, Vec::new(), Usd::ZERO);
+                    Event::DocumentFinished { key, state, reason, outputs, cost }
+                }
+                documents => Event::ArchiveFinished { key, documents, state: archive_state(not_done) },
+            });
+        }
+        let fault = fault.or_else(|| (members == 0).then(|| "the archive holds no documents".to_owned()));
+        let Some(fault) = fault else {
+            let state = archive_state(not_done);
             let event = Event::ArchiveFinished { key, documents: members, state };
             return self.keep_state(origin, state, None, Vec::new(), event);
         };
         // Its members have taken its place among the documents; what went wrong with itself is one more.
         let documents = u64::from(members > 0);
         self.emit(Event::Listed { documents, excluded: 0, unchanged: 0, last: false });
-        self.document_ended(origin, state, Some(reason), Vec::new(), Usd::ZERO);
+        self.document_ended(origin, DocumentState::Failed, Some(fault), Vec::new(), Usd::ZERO);
     }
+}
+
+fn archive_state(not_done: u64) -> DocumentState {
+    if not_done > 0 { DocumentState::Partial } else { DocumentState::Done }
 }

@@ -121,6 +121,7 @@ impl Loop<'_> {
             cached_bytes,
             counted_tokens: tokens,
             first: Some(LaneId(usize::from(first.0))),
+            is_alone: document.is_escalated(ticket.call()),
             max_tokens: max_tokens(&self.job, ticket.call().stage()),
             is_escalated,
         };
@@ -315,9 +316,16 @@ impl Loop<'_> {
         let key = document.key.clone();
         // What would have succeeded with better credentials is not missing but unfinished: the call stays open, and the
         // document without a result.
-        let ready = match fatal {
-            true => None,
-            false => {
+        // An attempt that was billed has brought an answer, and one without text.
+        let empty = document.empty_fault(&self.job, id).filter(|_| !fatal && bill.usage != Usage::default());
+        let ready = match (fatal, empty) {
+            (true, _) => None,
+            (false, Some(fault)) => {
+                let reply = Reply { text: String::new(), stop: StopReason::EndTurn, usage: bill.usage };
+                document.escalate(&self.job, id, model, &reply, fault);
+                Some(id)
+            }
+            (false, None) => {
                 document.open_calls -= 1;
                 document.gave_up(id, model, reason.clone())
             }
@@ -336,8 +344,10 @@ impl Loop<'_> {
         if fatal {
             return self.stop(Ended::Refused(reason));
         }
-        if self.totals.calls() == 0 && self.totals.failed_calls() >= HOPELESS_CALLS {
-            let failed = self.totals.failed_calls();
+        // What was never sent says nothing about the models.
+        self.hopeless += u64::from(attempts > 0 && empty.is_none());
+        if self.totals.calls() == 0 && self.hopeless >= HOPELESS_CALLS {
+            let failed = self.hopeless;
             self.stop(Ended::Refused(format!("all {failed} calls so far failed; see the reasons above")));
         }
         self.go_on(ticket, ready);

@@ -31,9 +31,10 @@ use crate::store::StoreError;
 const PREPARING_MAX: usize = 4;
 /// Bytes of documents in memory beyond which no new one is started (a single larger one still is).
 const BYTES_MAX: u64 = 64 << 20;
-/// Chunks of one streamed document that are held at once.
+/// Chunks of one streamed document that are held at once: as many as calls can use, as far as memory goes.
 const PASSAGES_MIN: usize = 16;
-const PASSAGES_MAX: usize = 256;
+const PASSAGES_BYTES: usize = 32 << 20;
+const PASSAGES_LEAST: usize = 8;
 /// After so long without anything finishing, whoever watches is told.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Calls in flight at the deadline are paid for; they may take so long to end.
@@ -109,6 +110,8 @@ pub(super) struct Loop<'a> {
     resting: BTreeMap<u64, Passages>,
     pub(super) archives: BTreeMap<u64, Archive>,
     next_document: u64,
+    /// Calls that were sent and given up.
+    pub(super) hopeless: u64,
     /// In a row.
     pub(super) write_failures: u32,
     ended: Option<Ended>,
@@ -160,6 +163,7 @@ pub async fn run(
         resting: BTreeMap::new(),
         archives: BTreeMap::new(),
         next_document: 0,
+        hopeless: 0,
         write_failures: 0,
         ended: None,
         fingerprint: job.state_fingerprint(),
@@ -437,7 +441,10 @@ impl Loop<'_> {
     /// Takes the next chunk of a streamed document, if there is room for it.
     pub(super) fn read_on(&mut self, number: u64) {
         // As many again as can be in flight, so that calls are there when others end.
-        let most = (self.job.pipeline.limits().max_in_flight as usize * 2).clamp(PASSAGES_MIN, PASSAGES_MAX);
+        let wanted = (self.job.pipeline.limits().max_in_flight as usize * 2).max(PASSAGES_MIN);
+        // A token has about four bytes.
+        let room = PASSAGES_BYTES / (self.job.size.tokens() as usize * 4).max(1);
+        let most = wanted.min(room.max(PASSAGES_LEAST));
         if self.documents.get(&number).is_none_or(|document| document.passages() >= most) {
             return;
         }

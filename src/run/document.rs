@@ -179,6 +179,11 @@ impl Document {
         escalated.map_or_else(|| self.prepared.plan.route(id), |(route, _)| route)
     }
 
+    /// Whether the call was made before and its answer not good enough.
+    pub fn is_escalated(&self, id: CallId) -> bool {
+        self.escalated.contains_key(&id)
+    }
+
     /// The request for `id` as it is planned: to the first model of its route, with all the room for an answer that the
     /// pipeline gives. Merge calls can be built once all of their inputs are in.
     pub fn call(&mut self, job: &Job, id: CallId) -> Result<Call, CallError> {
@@ -249,6 +254,13 @@ impl Document {
             return None;
         }
         on.iter().copied().find(|fault| self.has_fault(job, id, reply, *fault))
+    }
+
+    /// The same of a call that came to nothing but an answer without text.
+    pub fn empty_fault(&self, job: &Job, id: CallId) -> Option<AnswerFault> {
+        let (to, on) = job.routes.escalation()?;
+        let is_first = !self.escalated.contains_key(&id) && self.prepared.plan.route(id) != to;
+        on.iter().copied().find(|fault| is_first && *fault == AnswerFault::Empty)
     }
 
     fn has_fault(&self, job: &Job, id: CallId, reply: &Reply, fault: AnswerFault) -> bool {

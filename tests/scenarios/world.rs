@@ -401,6 +401,7 @@ fn push(rehearsal: &Rehearsal, client: &mut Client, ticket: Ticket, job: Job) {
         prompt_bytes: job.input_tokens * 4,
         cached_bytes: 0,
         first: None,
+        is_alone: false,
         counted_tokens: job.input_tokens * rehearsal.counted_percent / 100,
         max_tokens: rehearsal.max_tokens,
         is_escalated: false,
