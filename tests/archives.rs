@@ -120,3 +120,21 @@ async fn members_that_were_left_out_are_done_when_they_are_no_longer() {
     assert_eq!(counts(&summary), [1, 0, 0, 1, 1]);
     assert_eq!(world.result("in/all.zip!/b.log").await["output"], json!("A log."));
 }
+
+#[tokio::test]
+async fn each_line_of_json_lines_is_a_document_if_asked_and_only_the_fields_that_are_named_are_read() {
+    let mut world = World::new(&[]).await;
+    let lines =
+        "{\"id\": 1, \"body\": \"The first text.\"}\n\n{\"id\": 2, \"body\": \"The second.\"}\n{\"id\": 3}\n";
+    world.source.inner.put("a.jsonl", Bytes::from(lines), "application/x-ndjson").await.unwrap();
+    let sets = ["source.records=documents", "extract.json_fields=[\"body\"]"];
+    let summary = world
+        .run(&sets, |call, _| {
+            assert!(call.user.contains("The first text.") != call.user.contains("The second."));
+            answer("Fine.")
+        })
+        .await;
+    assert_eq!(counts(&summary), [2, 0, 1, 0, 2]);
+    assert!(world.reason("a.jsonl!/000000004.json").contains("extract.json_fields"));
+    assert_eq!(world.result("a.jsonl!/000000003.json").await["state"], json!("done"));
+}

@@ -5,7 +5,9 @@
 
 use std::cell::Cell;
 
-use super::{ExtractError, Limits, Options, charset, compressed, foreign, read_bytes, read_text, sniff};
+use super::{
+    ExtractError, Limits, Options, charset, compressed, fields, foreign, read_bytes, read_text, sniff,
+};
 use crate::domain::{Format, Layout, Text};
 
 /// XML says the same as the text in it with this many times the bytes.
@@ -150,7 +152,13 @@ impl<'a> Door<'a> {
             gaps: Vec::new(),
             warnings,
         };
-        let text = read_text(text, self.limits())?;
+        let picks_fields = !self.options.json_fields.is_empty();
+        let text = match text.format {
+            Format::Json | Format::JsonLines if picks_fields => {
+                fields::read(text, &self.options.json_fields)?
+            }
+            _ => read_text(text, self.limits())?,
+        };
         if text.body.len() as u64 > limit_bytes {
             return Err(ExtractError::TooLarge { limit_bytes });
         }

@@ -20,6 +20,7 @@
 //! | `language` | which language a text is in, and whether it is code |
 //! | `image` | images: their size, and what models take |
 //! | `assembly` | texts of parts: places, gaps, the limit |
+//! | `fields` | JSON of which only some fields are wanted |
 //! | `html` `json` `notebook` `table` `lines` `rtf` | one format each, read by our own code |
 //! | `pdf` `docx` `odf` `pptx` `sheets` `epub` `mail` | one format each, on parsers of others |
 //! | `members` `tar` | archives: as one text, or member by member |
@@ -38,6 +39,7 @@ mod docx;
 mod door;
 mod epub;
 mod fence;
+mod fields;
 mod foreign;
 mod html;
 mod image;
@@ -108,6 +110,9 @@ impl Default for Limits {
 pub struct Options {
     /// The user's word for what the document is. It overrules everything but binary content.
     pub declared: Option<Format>,
+    /// Of JSON, only the values of fields with these names are read. Empty: everything is.
+    #[serde(default)]
+    pub json_fields: Vec<String>,
     /// Tried on a document that is encrypted, after the empty one. They are in no error and no warning.
     pub passwords: Vec<String>,
     pub limits: Limits,
@@ -151,6 +156,10 @@ pub enum ExtractError {
          if it is none, upload what is in it unpacked, or in parts"
     )]
     Expansion { max_expansion: u64 },
+    #[error(
+        "none of the fields {fields} (extract.json_fields) is in it: exclude it, or name fields that it has"
+    )]
+    NoFields { fields: String },
     #[error("its compression method, {method}, is not supported: pack it with Deflate, as most programs do")]
     CompressionMethod { method: String },
     #[error("the archive is cut off or damaged: members after the damage are missing; upload it again")]
@@ -195,7 +204,7 @@ pub fn extract(
     declared: Option<Format>,
     limits: &Limits,
 ) -> Result<Text, ExtractError> {
-    extract_with(bytes, name, &Options { declared, passwords: Vec::new(), limits: limits.clone() })
+    extract_with(bytes, name, &Options { declared, limits: limits.clone(), ..Options::default() })
 }
 
 /// The same with everything that can be said about it.

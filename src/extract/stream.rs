@@ -76,7 +76,8 @@ pub fn outlook(head: &[u8], name: &str, options: &Options) -> Option<Outlook> {
         return None;
     }
     let format = format.unwrap_or_else(|| sniff::format(&decoded.body, name));
-    if matches!(format, Format::Html | Format::Json) {
+    let picks_fields = format == Format::JsonLines && !options.json_fields.is_empty();
+    if matches!(format, Format::Html | Format::Json) || picks_fields {
         return None;
     }
     let body_bytes = decoded.body.len();

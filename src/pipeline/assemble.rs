@@ -52,6 +52,10 @@ pub(super) fn assemble(
                 Value::Meaning(Meaning::Members(members)) => members,
                 other => unexpected(&other),
             },
+            records: match take("source.records") {
+                Value::Meaning(Meaning::Members(records)) => records,
+                other => unexpected(&other),
+            },
         },
         extract: Extract {
             vision: match take("extract.vision") {
@@ -63,6 +67,7 @@ pub(super) fn assemble(
                 Some(other) => unexpected(&other),
                 None => Vec::new(),
             },
+            json_fields: optional("extract.json_fields").map(strings).unwrap_or_default(),
         },
         chunk: Chunking {
             tokens: small(take("chunk.tokens")),

@@ -85,6 +85,7 @@ impl Converter<'_> {
             Kind::Aliases => self.aliases(value).map(Value::Aliases),
             Kind::Residency => self.residency(value).map(Value::Strings),
             Kind::Stops => self.stops(value).map(Value::Strings),
+            Kind::Fields => self.fields(value).map(Value::Strings),
             Kind::Passwords => self.passwords(value).map(Value::Passwords),
             Kind::Choice(choices) => {
                 let name = self.string(value, "a string")?;

@@ -22,6 +22,8 @@ pub(super) fn later_keys(pipeline: &Pipeline) -> Vec<Value> {
     let is_stopped = !map.stop.is_empty() || !merge.stop.is_empty();
     [
         ("members", (source.members != Members::Documents).then(|| json!(source.members))),
+        ("records", (source.records != Members::One).then(|| json!(source.records))),
+        ("json_fields", (!extract.json_fields.is_empty()).then(|| json!(extract.json_fields))),
         ("vision", (extract.vision != Vision::Off).then(|| json!(extract.vision))),
         ("thinking", thinking),
         ("rules", (!route.rules.is_empty()).then(|| route.rules.iter().map(rule).collect())),

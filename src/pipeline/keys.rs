@@ -77,6 +77,8 @@ pub(super) enum Kind {
     Residency,
     /// An array of strings that end an answer.
     Stops,
+    /// Names of fields.
+    Fields,
     /// An array of strings, and of tables that name an environment variable.
     Passwords,
     Choice(&'static [Choice]),
@@ -235,8 +237,10 @@ pub(super) static KEYS: &[Key] = &[
     key("source.formats", Kind::Formats, Need::Defaulted),
     key("source.max_object_bytes", Kind::Bytes, Need::Defaulted),
     key("source.members", Kind::Choice(MEMBERS), Need::Defaulted),
+    key("source.records", Kind::Choice(MEMBERS), Need::Defaulted),
     key("extract.vision", Kind::Choice(VISION), Need::Defaulted),
     key("extract.passwords", Kind::Passwords, Need::Optional),
+    key("extract.json_fields", Kind::Fields, Need::Optional),
     // Below 32 tokens a chunk holds less than a sentence and the prompt dwarfs it; a typing mistake, not a wish.
     count("chunk.tokens", 32, 4_000_000),
     count("chunk.overlap", 0, 4_000_000),

@@ -117,9 +117,12 @@ impl Reader {
         // `--set name=2024` means the text, not the number.
         let value = given.toml_value().filter(|value| value.is_str() || !wants_text(key.kind));
         let value = value.unwrap_or_else(|| match key.kind {
-            Kind::Models | Kind::Globs { .. } | Kind::Choices(_) | Kind::Residency | Kind::Stops => {
-                DeValue::Array(list(given.value()))
-            }
+            Kind::Models
+            | Kind::Globs { .. }
+            | Kind::Choices(_)
+            | Kind::Residency
+            | Kind::Stops
+            | Kind::Fields => DeValue::Array(list(given.value())),
             _ => DeValue::String(given.value().into()),
         });
         self.keep(key, &value, &place);
@@ -163,7 +166,9 @@ fn wants_text(kind: Kind) -> bool {
         Kind::Version | Kind::Count { .. } | Kind::Bytes | Kind::Money | Kind::Thousandths => false,
         Kind::Globs { .. } | Kind::Formats | Kind::Models | Kind::Quotas | Kind::Prices => false,
         Kind::Choices(_) | Kind::Rules | Kind::Escalation | Kind::Guardrail | Kind::Thinking => false,
-        Kind::Metadata | Kind::Aliases | Kind::Residency | Kind::Stops | Kind::Passwords => false,
+        Kind::Metadata | Kind::Aliases | Kind::Residency | Kind::Stops | Kind::Fields | Kind::Passwords => {
+            false
+        }
     }
 }
 

@@ -444,6 +444,16 @@ impl Converter<'_> {
         Some(strings.into_iter().map(|(text, _)| text.to_owned()).collect())
     }
 
+    pub(super) fn fields(&mut self, value: &DeValue<'_>) -> Option<Vec<String>> {
+        let strings = self.strings(value, "an array of names such as [\"title\", \"body\"]")?;
+        if strings.is_empty() && self.faults.is_empty() {
+            let message = format!("`{}` names no field", self.key);
+            self.fault(Code::BadValue, self.place, message, "leave it out to read whole documents");
+        }
+        self.refuse_duplicates(&strings);
+        Some(strings.into_iter().map(|(text, _)| text.to_owned()).collect())
+    }
+
     pub(super) fn residency(&mut self, value: &DeValue<'_>) -> Option<Vec<String>> {
         let strings = self.strings(value, "an array of geographies such as [\"eu\"]")?;
         if strings.is_empty() && self.faults.is_empty() {

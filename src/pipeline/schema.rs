@@ -137,7 +137,7 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Aliases => {
             json!({ "type": "object", "additionalProperties": { "type": "string", "minLength": 1 } })
         }
-        Kind::Residency => {
+        Kind::Residency | Kind::Fields => {
             json!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true })
         }
         Kind::Stops => {

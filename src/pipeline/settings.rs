@@ -22,6 +22,8 @@ pub struct Source {
     pub formats: Vec<(Pattern, Format)>,
     pub max_object_bytes: u64,
     pub members: Members,
+    /// What the lines of JSON Lines are, in the same words.
+    pub records: Members,
 }
 
 /// What an archive is.
@@ -108,6 +110,8 @@ pub struct Extract {
     pub vision: Vision,
     /// Tried on encrypted documents, in this order.
     pub passwords: Vec<Password>,
+    /// Of JSON, only the values of these fields are read, wherever they stand. Empty: everything is.
+    pub json_fields: Vec<String>,
 }
 
 /// What is done with pages and documents that are pictures.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::domain::Totals;
+use crate::domain::{Totals, Usage};
 
 /// A number with thousands separated: `1,234,567`.
 pub fn count(n: u64) -> String {
@@ -74,6 +74,18 @@ pub fn closing_table(totals: &Totals, elapsed: Duration) -> String {
     );
     if totals.maybe_billed > crate::domain::Usd::ZERO {
         row("", format!("and up to ${:.6} for attempts that broke off", totals.maybe_billed));
+    }
+    let cached = |of: fn(&Usage) -> u64| totals.models.values().map(|model| of(&model.usage)).sum::<u64>();
+    let (read, written) = (cached(|usage| usage.cache_read_tokens), cached(|usage| usage.cache_write_tokens));
+    if read + written > 0 {
+        row(
+            "caching",
+            format!(
+                "{} tokens more were read from the service's cache, {} written",
+                count(read),
+                count(written)
+            ),
+        );
     }
     row("time", format!("{:.1} s", elapsed.as_secs_f64()));
     text.push_str(&model_table(totals));

@@ -15,7 +15,7 @@ use super::intake::{Todo, todo};
 use super::prepare::{ArchiveObject, PrepareError, prepare_member};
 use crate::cpu;
 use crate::domain::{DocumentState, Event, ObjectMeta, Usd};
-use crate::extract::{ExtractError, Member, Members, Options};
+use crate::extract::{ExtractError, Member, Members};
 use crate::ledger::{DocumentRecord, LedgerError};
 
 /// Where the members of an archive come from.
@@ -38,12 +38,19 @@ pub(super) struct Archive {
 }
 
 /// Unpacks an archive, member by member, for whoever takes them from the other end.
-pub(super) fn hand_out(
-    bytes: Vec<u8>,
-    options: Options,
-) -> (Unpacked, impl Future<Output = ()> + Send + 'static) {
+pub(super) fn hand_out(object: ArchiveObject) -> (Unpacked, impl Future<Output = ()> + Send + 'static) {
+    let ArchiveObject { bytes, options, are_lines, meta: _ } = object;
     let (sender, receiver) = mpsc::channel(1);
     let work = async move {
+        if are_lines {
+            for member in lines(&bytes, options.limits.max_members) {
+                // Nobody listens any more when the run is stopped.
+                if sender.send(member).await.is_err() {
+                    return;
+                }
+            }
+            return;
+        }
         let members = sender.clone();
         let walk = cpu::run_beside(move || match Members::open(bytes, &options) {
             Ok(opened) => {
@@ -64,6 +71,20 @@ pub(super) fn hand_out(
     (receiver, work)
 }
 
+/// The lines of a file of records, each as a member that is named by its number.
+fn lines(bytes: &[u8], max_members: u32) -> impl Iterator<Item = Result<Member, ExtractError>> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let numbered = bytes.split(|byte| *byte == b'\n').zip(1u32..);
+    let filled = numbered.filter(|(line, _)| !line.trim_ascii().is_empty());
+    filled.zip(0u32..=max_members).map(move |((line, number), count)| {
+        if count == max_members {
+            return Err(ExtractError::TooManyMembers { max_members });
+        }
+        let (path, size_bytes) = (format!("{number:09}.json"), line.len() as u64);
+        Ok(Member { path, size_bytes, bytes: Ok(line.trim_ascii().to_vec()) })
+    })
+}
+
 /// What a member is as an object of its own.
 pub(super) fn member_meta(archive: &str, member: &Member) -> ObjectMeta {
     let key = format!("{archive}!/{}", member.path);
@@ -75,10 +96,10 @@ pub(super) fn member_meta(archive: &str, member: &Member) -> ObjectMeta {
 impl Loop<'_> {
     /// Opens an archive: looks up what is known of its members.
     pub(super) fn open_archive(&mut self, number: u64, mut origin: Origin, object: ArchiveObject) {
-        origin.meta = object.meta;
+        origin.meta = object.meta.clone();
         let below = format!("{}!/", origin.meta.key);
         let states = self.journal.states(&below);
-        let (unpacked, work) = hand_out(object.bytes, object.options);
+        let (unpacked, work) = hand_out(object);
         self.intake.spawn(async move {
             work.await;
             Done::Scrolled

@@ -193,17 +193,18 @@ async fn plan_archive(
     archive: ArchiveObject,
     each: &mut impl FnMut(ObjectMeta, Result<Prepared, String>),
 ) -> Result<(), PlanFault> {
-    let (mut unpacked, work) = hand_out(archive.bytes, archive.options);
+    let listed = archive.meta.clone();
+    let (mut unpacked, work) = hand_out(archive);
     let members = async {
         while let Some(member) = unpacked.recv().await {
             let member = match member {
                 Ok(member) => member,
                 Err(error) => {
-                    each(archive.meta.clone(), Err(error.to_string()));
+                    each(listed.clone(), Err(error.to_string()));
                     continue;
                 }
             };
-            let meta = member_meta(&archive.meta.key, &member);
+            let meta = member_meta(&listed.key, &member);
             if job.pipeline.source().excludes(&meta.key) {
                 continue;
             }

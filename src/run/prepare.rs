@@ -8,7 +8,7 @@ use super::scroll::{Scroll, ScrollError};
 use super::traits::tell;
 use crate::chunk::{self, StreamedChunk};
 use crate::cpu;
-use crate::domain::{CallId, Chunk, Event, ObjectMeta, Stage, Text};
+use crate::domain::{CallId, Chunk, Event, Format, ObjectMeta, Stage, Text};
 use crate::extract::{self, ExtractError, ImageLimit, Limits, Members, Options};
 use crate::isolate::ReadError;
 use crate::pipeline::{self, Vision};
@@ -84,6 +84,8 @@ pub struct ArchiveObject {
     pub meta: ObjectMeta,
     pub bytes: Vec<u8>,
     pub options: Options,
+    /// It is no archive: its lines are the documents.
+    pub are_lines: bool,
 }
 
 /// Why a document could not be prepared.
@@ -160,8 +162,10 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Ready, Prepare
     }
     let options = options(&job, &listed.key);
     let most = Limits::default().max_text_bytes;
+    let are_lines = has_records(&job, &listed.key, &options);
     if listed.size > job.stream_above_bytes {
-        if let Some(prepared) = prepare_stream(&job, &listed, &options).await? {
+        let streamed = if are_lines { None } else { prepare_stream(&job, &listed, &options).await? };
+        if let Some(prepared) = streamed {
             return Ok(prepared.into());
         }
         if listed.size > most {
@@ -170,8 +174,8 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Ready, Prepare
     }
     let Object { meta, body } = fetch(&*job.source, &listed, most).await?;
     let are_documents = job.pipeline.source().members == pipeline::Members::Documents;
-    if are_documents && options.declared.is_none() && Members::is_archive(&body) {
-        return Ok(Ready::Archive(ArchiveObject { meta, bytes: body, options }));
+    if are_lines || (are_documents && options.declared.is_none() && Members::is_archive(&body)) {
+        return Ok(Ready::Archive(ArchiveObject { meta, bytes: body, options, are_lines }));
     }
     let result = plan_whole(&job, meta, body, &options).await;
     match result {
@@ -184,6 +188,14 @@ pub async fn prepare(job: Arc<Job>, listed: ObjectMeta) -> Result<Ready, Prepare
     }
 }
 
+/// Whether each line of the object is a document, which is asked for and said by its name.
+fn has_records(job: &Job, key: &str, options: &Options) -> bool {
+    let name = key.to_ascii_lowercase();
+    let is_named = name.ends_with(".jsonl") || name.ends_with(".ndjson");
+    let is_lines = options.declared.map_or(is_named, |format| format == Format::JsonLines);
+    is_lines && job.pipeline.source().records == pipeline::Members::Documents
+}
+
 /// Plans a member of an archive, unpacked.
 pub async fn prepare_member(job: Arc<Job>, meta: ObjectMeta, bytes: Vec<u8>) -> Result<Ready, PrepareError> {
     let options = options(&job, &meta.key);
@@ -192,7 +204,8 @@ pub async fn prepare_member(job: Arc<Job>, meta: ObjectMeta, bytes: Vec<u8>) -> 
 
 fn options(job: &Job, key: &str) -> Options {
     let declared = job.pipeline.source().format_of(key);
-    Options { declared, passwords: job.passwords.clone(), ..Options::default() }
+    let json_fields = job.pipeline.extract().json_fields.clone();
+    Options { declared, json_fields, passwords: job.passwords.clone(), ..Options::default() }
 }
 
 impl From<Prepared> for Ready {
