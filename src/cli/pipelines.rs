@@ -19,7 +19,10 @@ pub fn check(command: &Check, output: &Output) -> Result<Exit, Fault> {
     let mut records = Vec::new();
     for path in &command.pipelines {
         let faults = match read(path, &command.overrides, region.as_deref())? {
-            Ok((pipeline, _)) => {
+            Ok((pipeline, routes)) => {
+                if !output.quiet {
+                    routes.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+                }
                 if !output.json && !output.quiet {
                     say(&format!("{}: ok", path.display()));
                 }

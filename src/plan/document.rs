@@ -104,26 +104,6 @@ impl DocumentPlan {
         )
     }
 
-    /// Lays out the calls for chunks that were cut elsewhere: `hashes` are those of the texts of their cores, `tokens`
-    /// those of the whole text.
-    pub fn of_chunks(
-        pipeline: &Pipeline,
-        routes: &Routes,
-        size: &Size,
-        chunks: Vec<Chunk>,
-        hashes: &[u64],
-        tokens: u64,
-    ) -> Result<Self, PlanError> {
-        let facts = hashes.iter().map(|hash| ChunkFacts { hash: *hash, ..ChunkFacts::default() }).collect();
-        let (path, format, text) = ("", Format::Text, TextTraits::default());
-        DocumentPlan::of(
-            pipeline,
-            routes,
-            size,
-            Cut { chunks, facts, tokens, path, format, text, has_images: false },
-        )
-    }
-
     /// Lays out the calls of a document that was cut. The same cut, pipeline and routes give the same plan.
     pub fn of(pipeline: &Pipeline, routes: &Routes, size: &Size, cut: Cut<'_>) -> Result<Self, PlanError> {
         if cut.chunks.is_empty() {

@@ -91,13 +91,13 @@ pub(super) async fn read(
         };
         let wanted = PageImage { page, max_px: PAGE_PX, max_bytes: MAX_IMAGE_BYTES };
         match job.workers.page_image(bytes.clone(), wanted, options).await {
-            Ok(png) => {
-                held += png.len();
-                let at = insert_line(&mut text, page);
-                if let Some(found) = image(&png) {
-                    pictures.push(picture(at, &found, &png));
+            Ok(png) => match image(&png) {
+                Some(found) => {
+                    held += png.len();
+                    pictures.push(picture(insert_line(&mut text, page), &found, &png));
                 }
-            }
+                None => text.gaps.push(gap),
+            },
             Err(error @ ReadError::Worker(_)) => return Err(error),
             Err(error) => {
                 gap.reason = format!("{}; nor can it be shown to a model: {error}", gap.reason);
